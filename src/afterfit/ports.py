@@ -1,0 +1,220 @@
+"""The outside world as seen from inside: small Protocols that adapters fill and the four systems rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from afterfit.records import (
+    Acknowledgement,
+    Entry,
+    Feature,
+    Finding,
+    Incident,
+    ModelVersion,
+    Outcome,
+    Prediction,
+    Routes,
+    ShadowScore,
+    Window,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Clock(Protocol):
+    """Where `now` comes from: the machine, or a simulated year."""
+
+    def now(self) -> datetime: ...
+
+
+class Ledger(Protocol):
+    """Append-only and hash-chained; the truth about what is live. See :class:`afterfit.records.Entry`."""
+
+    def append(
+        self,
+        *,
+        at: datetime,
+        model: str,
+        kind: str,
+        name: str,
+        actor: str,
+        data: Mapping[str, Any],
+        expected: int | None = None,
+        id: str | None = None,
+    ) -> Entry:
+        """Add one entry. `expected` is the number of the newest entry of *this model* that the caller has seen
+        (0: none); if another was written since, ConflictError is raised and nothing is written. An entry with
+        an `id` that exists already is returned as it stands."""
+        ...
+
+    def entries(self, model: str | None = None, *, after: int = 0, kind: str | None = None) -> list[Entry]: ...
+
+    def verify(self) -> list[str]:
+        """Problems of the chain in plain words; empty when it is whole."""
+        ...
+
+
+class Versions(Protocol):
+    """The versions Afterfit knows, with their local folders."""
+
+    def add_version(self, version: ModelVersion) -> None: ...
+
+    def version(self, model: str, version: int) -> ModelVersion:
+        """Raises UnknownNameError, listing the known ones."""
+        ...
+
+    def versions(self, model: str) -> list[ModelVersion]: ...
+
+    def models(self) -> list[str]: ...
+
+
+class Monitor(Protocol):
+    """What the monitor has seen: processed windows with their findings, and incidents."""
+
+    def add_window(
+        self, model: str, kind: str, window: Window, findings: Sequence[Finding], numbers: Mapping[str, float]
+    ) -> bool:
+        """Remember a processed window; False (and nothing written) when it was processed before."""
+        ...
+
+    def windows(
+        self, model: str, kind: str, *, since: datetime | None = None
+    ) -> list[tuple[Window, list[Finding], dict[str, float]]]: ...
+
+    def save_incident(self, incident: Incident) -> None: ...
+
+    def incidents(self, model: str | None = None, *, open_only: bool = False) -> list[Incident]: ...
+
+
+class Journal(Protocol):
+    """The durable buffer of one gateway process. A ticket is done when its rows would survive SIGKILL."""
+
+    def predictions(self, rows: Sequence[Prediction]) -> Any:
+        """An awaitable that is done after the commit. Raises DuplicateError (nothing written) for a known id."""
+        ...
+
+    def shadows(self, rows: Sequence[ShadowScore]) -> None:
+        """Written with the next commit; nobody waits."""
+        ...
+
+    def outcomes(self, rows: Sequence[Outcome]) -> Any:
+        """An awaitable for a list with one of stored | duplicate | waiting per row, after the commit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How many rows one drain moved from the journals into the lake."""
+
+    predictions: int = 0
+    shadows: int = 0
+    outcomes: int = 0
+
+
+class Lake(Protocol):
+    """All predictions, shadow scores and outcomes; `docs/architecture.md` lists the columns.
+
+    With `features`, the JSON text column `features` is replaced by one typed column `f:<name>` per feature.
+    `as_of` hides what was logged or known later.
+    """
+
+    def drain(self, journal_folder: Path) -> Drained:
+        """Move what the journals hold into the lake, exactly once, and compact when it is due."""
+        ...
+
+    def predictions(
+        self, model: str, window: Window, *, features: Sequence[Feature] = (), as_of: datetime | None = None
+    ) -> pa.Table:
+        """Served rows by event time."""
+        ...
+
+    def labelled(
+        self, model: str, window: Window, *, features: Sequence[Feature] = (), as_of: datetime | None = None
+    ) -> pa.Table:
+        """Served rows plus `outcome` (text), `outcome_time`, `known_time` of the newest outcome; null where none
+        is known or it was retracted."""
+        ...
+
+    def pairs(self, model: str, rollout: str, *, as_of: datetime | None = None) -> pa.Table:
+        """Rows of one rollout that were served by one version and shadowed by another, with the outcome."""
+        ...
+
+    def counts(self, model: str) -> dict[str, int]:
+        """predictions, outcomes, shadows, waiting (outcomes whose prediction has not arrived)."""
+        ...
+
+
+class RoutesBoard(Protocol):
+    """Where the control plane pins the routes and the gateways their acknowledgements."""
+
+    def publish(self, routes: Routes) -> None:
+        """Atomic and idempotent; a lower number than the published one is ignored."""
+        ...
+
+    def current(self) -> Routes: ...
+
+    def acknowledgements(self) -> list[Acknowledgement]:
+        """Of gateways that are alive."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """How a job ended. `data` is what the job wrote; `problem` is None on success, else plain words."""
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+    log: str = ""  # path of the job's log
+    seconds: float = 0.0
+
+
+class Jobs(Protocol):
+    """Training and scoring, each in a process of its own with a log and a time limit."""
+
+    def start(
+        self, id: str, kind: str, inputs: Mapping[str, Any], tables: Mapping[str, pa.Table], time_limit: float
+    ) -> None:
+        """Start `train` or `gate`; starting the same id again does nothing."""
+        ...
+
+    def poll(self, id: str) -> JobResult | None:
+        """None while it runs. A job that nobody started, or whose process vanished, has a problem."""
+        ...
+
+    def cancel(self, id: str) -> None: ...
+
+    def wait(self, id: str) -> JobResult: ...
+
+
+class Registry(Protocol):
+    """The user's model registry. Never on the request path. Raises StoreError when it can't be reached."""
+
+    def log(self, draft: ModelVersion, model: Any, example: Any, files: Mapping[str, Path]) -> ModelVersion:
+        """Log run, parameters, metrics, signature, environment, model and `files`, and register a version.
+
+        Returns the draft with version, uri, run_id, folder and model_sha256 filled in, and the model copied to its
+        folder."""
+        ...
+
+    def adopt(self, draft: ModelVersion, uri: str) -> ModelVersion:
+        """The same for a version that is in the registry already (`models:/name/3`)."""
+        ...
+
+    def champion(self, model: str) -> int | None:
+        """Where the alias `champion` points."""
+        ...
+
+    def set_champion(self, model: str, version: int) -> None:
+        """Sets the alias and reads it back."""
+        ...
+
+
+class Notifier(Protocol):
+    """Tells people."""
+
+    def notify(self, title: str, body: str, *, severity: str, model: str) -> None: ...
