@@ -206,7 +206,7 @@ def replay(events: Iterable[Event]) -> State:
     return state
 
 
-def _carry(state: State, event: Event, phase: Phase) -> State:
+def _carry(state: State, event: Event, phase: Phase) -> State:  # noqa: PLR0912  one branch an event
     """The data of the next state: who is champion, who is candidate, with what share."""
     moved = replace(state, phase=phase, since=event.id)
     match event.name:
