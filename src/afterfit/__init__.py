@@ -1,0 +1,20 @@
+"""Afterfit: everything that happens to a model after `.fit()`. Names are imported when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from afterfit.api import compare as compare
+    from afterfit.api import profile as profile
+    from afterfit.api import register as register
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "compare", "profile", "register"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module("afterfit.api"), name)
+    raise AttributeError(f"module 'afterfit' has no attribute {name!r}; it has {', '.join(__all__)}")
