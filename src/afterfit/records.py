@@ -30,6 +30,7 @@ class Role(StrEnum):
     CANARY = "canary"
     SHADOW = "shadow"
     STANDBY = "standby"  # the champion before: loaded and probed, so that a rollback can't fail
+    HISTORY = "history"  # imported rows that no version answered (version 0)
 
 
 class Status(StrEnum):
@@ -215,6 +216,7 @@ class Acknowledgement:
     problems: Mapping[str, str] = field(default_factory=dict)  # "model/version" -> why it does not answer
     served: Mapping[str, int] = field(default_factory=dict)  # model -> rows acknowledged since start
     dropped: Mapping[str, int] = field(default_factory=dict)  # reason -> shadow requests dropped
+    restarts: Mapping[str, int] = field(default_factory=dict)  # "model/version" -> deaths of its worker since start
 
 
 # --- what the monitor sees -----------------------------------------------------------------------------------

@@ -1,0 +1,345 @@
+"""The command line: parse, call, print. Exit codes: 0 done, 1 refused or failed with a reason, 2 wrong usage,
+3 the machine is not ready (port, folder, damaged store)."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from afterfit.config import Config, load
+from afterfit.errors import AfterfitError, InputError, SetupError, StoreError
+
+if TYPE_CHECKING:
+    from afterfit.loop import Loop
+
+app = typer.Typer(
+    help="Everything that happens to a model after .fit().",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="afterfit.toml", show_default=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+Why = Annotated[str, typer.Option("--why", help="the reason, for the ledger")]
+CONFIG = Path("afterfit.toml")
+
+
+def main() -> None:
+    """Entry point: a wrong input ends in one clear line, never in a traceback."""
+    try:
+        app()
+    except (SetupError, StoreError) as error:
+        _fail(error, 3)
+    except AfterfitError as error:
+        _fail(error, 1)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="where to write")] = Path()) -> None:
+    """Write a small commented afterfit.toml and train.py for your own model."""
+    from afterfit.templates import write
+
+    for path in write(folder):
+        out.print(f"wrote {path}")
+    out.print("Next: put your data into train.py, run `python train.py`, then `afterfit up`.")
+
+
+@app.command()
+def up(config: ConfigFile = CONFIG) -> None:
+    """Start gateway, controller and (with [ui]) MLflow's pages; Ctrl-C stops them."""
+    from afterfit import supervisor
+
+    raise typer.Exit(supervisor.up(_config(config), config.resolve(), say=out.print))
+
+
+@app.command()
+def demo(
+    trouble: Annotated[bool, typer.Option(help="inject the three troubles")] = True,
+    seed: Annotated[int, typer.Option(help="moves the troubles and the sampling")] = 2013,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the whole story here")] = None,
+    home: Annotated[Path, typer.Option(help="folder of the demo; emptied first")] = Path(".afterfit-demo"),
+    until: Annotated[str, typer.Option(help="last day of the stream")] = "2013-12-31",
+) -> None:
+    """Watch a real model live through the flights of 2013 (extra [demo])."""
+    from afterfit.demo import run
+
+    run(trouble=trouble, seed=seed, json_file=json_file, folder=home, until=until, console=Console())
+
+
+@app.command()
+def status(config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
+    """What is live, what is under way, what is wrong."""
+    from afterfit.loop.status import status as read
+
+    report = read(_loop(config), _now())
+    if as_json:
+        _print_json(report)
+        return
+    if not report["models"]:
+        out.print("no model yet: register one with af.register(...), or see `afterfit init`")
+    for name, model in report["models"].items():
+        out.print(f"[bold]{escape(name)}[/bold]  {escape(model['summary'])}")
+        for key in ("since", "counts", "outcome_delay", "versions", "gateways", "last_event"):
+            out.print(f"  {key.replace('_', ' '):<14} {escape(str(model[key]))}")
+        for incident in model["incidents"]:
+            out.print(f"  [red]incident[/red]       {escape(incident['severity'])}: {escape(incident['title'])}")
+
+
+@app.command()
+def register(
+    name: str,
+    uri: Annotated[str, typer.Option(help="models:/NAME/VERSION in your MLflow")],
+    reference: Annotated[Path, typer.Option(help="Parquet or CSV: features, and the target if you have it")],
+    target: Annotated[str | None, typer.Option(help="the target's column in the reference")] = None,
+    time: Annotated[str | None, typer.Option(help="the time column in the reference")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="your MLflow; default: the configured one")] = None,
+    config: ConfigFile = CONFIG,
+) -> None:
+    """Adopt a version that already lives in your own MLflow."""
+    from afterfit.api import adopt
+
+    version = adopt(name, uri, reference, target=target, time=time, tracking_uri=tracking_uri, config=_config(config))
+    out.print(f"{name} version {version.version} is under care, from {uri}")
+
+
+@app.command()
+def deploy(
+    name: str,
+    version: int,
+    skip: Annotated[str, typer.Option(help='"gate,shadow" goes straight to the first canary step')] = "",
+    why: Why = "",
+    config: ConfigFile = CONFIG,
+) -> None:
+    """Send a version on its way: gate, shadow, canary, provisional, promoted."""
+    from afterfit.lifecycle import Happening
+
+    loop = _loop(config)
+    if not skip:
+        _say(loop, name, Happening.DEPLOYED, {"version": version, "why": why or "deployed by a person"})
+        return
+    if skip.replace(" ", "") != "gate,shadow":
+        raise InputError(f'--skip {skip!r}: wanted "gate,shadow"; a candidate can skip both or none')
+    if not why:
+        raise InputError("skipping the gate is written on the ledger: say why with --why")
+    shares = loop.config(name).rollout.canary if name in loop.models() else ()
+    if not shares:
+        raise InputError(f"{name} has no canary steps configured; use `afterfit promote`")
+    _say(loop, name, Happening.FAST_TRACKED, {"version": version, "weight": shares[0], "why": why})
+
+
+@app.command()
+def promote(name: str, version: int, why: Why = "", config: ConfigFile = CONFIG) -> None:
+    """Make a version champion now, on your word."""
+    from afterfit.lifecycle import Happening
+
+    _say(_loop(config), name, Happening.PROMOTED, {"version": version, "why": why or "promoted by a person"})
+
+
+@app.command()
+def rollback(name: str, why: Why = "", config: ConfigFile = CONFIG) -> None:
+    """Drop the candidate, or go back to the champion before."""
+    from afterfit.lifecycle import Happening
+
+    _say(_loop(config), name, Happening.ROLLBACK_ASKED, {"why": why or "asked by a person"})
+
+
+@app.command()
+def halt(name: str, why: Why = "", config: ConfigFile = CONFIG) -> None:
+    """Stop every automatic change; the champion gets all traffic."""
+    from afterfit.lifecycle import Happening
+
+    _say(_loop(config), name, Happening.HALTED, {"why": why or "halted by a person"})
+
+
+@app.command()
+def resume(name: str, why: Why = "", config: ConfigFile = CONFIG) -> None:
+    """Allow automatic change again."""
+    from afterfit.lifecycle import Happening
+
+    _say(_loop(config), name, Happening.RESUMED, {"why": why or "resumed by a person"})
+
+
+@app.command()
+def approve(name: str, why: Why = "", config: ConfigFile = CONFIG) -> None:
+    """Let the candidate go to everyone once its evidence is there (approval = true)."""
+    from afterfit.lifecycle import Happening
+
+    _say(_loop(config), name, Happening.APPROVED, {"why": why or "approved by a person"})
+
+
+@app.command()
+def train(name: str, why: Why = "", config: ConfigFile = CONFIG) -> None:
+    """Start a retraining now; the controller takes it from there."""
+    from afterfit.lifecycle import Happening
+
+    _say(_loop(config), name, Happening.RETRAIN_STARTED, {"why": why or "asked by a person"})
+
+
+@app.command()
+def why(name: str, config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
+    """Which version is live and why, trained how, on what, how good, since when."""
+    from afterfit.tracking.answers import why as answer
+
+    loop = _loop(config)
+    book = _known(loop, name)
+    found = answer(book.entries, loop.home.store.versions(name))
+    _print_json(found.to_dict()) if as_json else out.print(escape(found.text))
+
+
+@app.command("who-was-live")
+def who_was_live(
+    name: str,
+    at: Annotated[str, typer.Option("--at", help="a day or moment, such as 2013-07-15 or 2013-07-15T12:00Z")],
+    config: ConfigFile = CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Which version answered at a moment of the past, and everything about it."""
+    from afterfit.tracking.answers import who_was_live as answer
+
+    loop = _loop(config)
+    book = _known(loop, name)
+    found = answer(book.entries, loop.home.store.versions(name), _moment(at))
+    _print_json(found.to_dict()) if as_json else out.print(escape(found.text))
+
+
+@app.command()
+def incidents(
+    name: Annotated[str | None, typer.Argument(help="one model; default: all")] = None,
+    config: ConfigFile = CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """What the monitor found, newest first."""
+    import msgspec
+
+    loop = _loop(config)
+    if name is not None:
+        _known(loop, name)
+    found = sorted(loop.home.store.incidents(name), key=lambda i: i.opened_at, reverse=True)
+    if as_json:
+        _print_json(msgspec.to_builtins(found))
+        return
+    table = Table("opened", "closed", "model", "severity", "what")
+    for i in found:
+        closed = f"{i.closed_at:%Y-%m-%d}" if i.closed_at else "open"
+        table.add_row(f"{i.opened_at:%Y-%m-%d}", closed, escape(i.model), i.severity.value, escape(i.title))
+    out.print(table if found else "no incident so far")
+
+
+@app.command()
+def history(name: str, config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
+    """The ledger of a model, oldest first."""
+    import msgspec
+
+    from afterfit.controller import line
+
+    entries = [e for e in _known(_loop(config), name).entries if e.kind != "done"]
+    if as_json:
+        _print_json(msgspec.to_builtins(entries))
+        return
+    for entry in entries:
+        out.print(escape(line(entry)))
+
+
+@app.command()
+def compare(
+    reference: Path,
+    current: Path,
+    budget: Annotated[float, typer.Option(help="chance of any false alarm in this comparison")] = 0.01,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two Parquet or CSV files column by column. Exit code 4: something drifted."""
+    from afterfit.api import compare as run
+
+    report = run(reference, current, budget=budget)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        for finding in report.findings:
+            if finding.drifted:
+                out.print(f"{finding.severity.value:<9} {escape(finding.message)}")
+        drifted = sum(f.drifted for f in report.findings)
+        out.print(f"{drifted} of {len(report.findings)} checks drifted at budget {budget:g}")
+    raise typer.Exit(4 if any(f.drifted for f in report.findings) else 0)
+
+
+@app.command()
+def doctor(config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
+    """Check the configuration, the stores and the chain of the ledger."""
+    from afterfit.loop.status import doctor as examine
+
+    settings = _config(config)
+    problems, facts = examine(settings)
+    if as_json:
+        _print_json({"problems": problems, "facts": facts})
+    else:
+        for key, value in facts.items():
+            out.print(f"{key:<28} {escape(str(value))}")
+        for problem in problems:
+            out.print(f"[red]problem[/red] {escape(problem)}")
+        out.print("all is well" if not problems else f"{len(problems)} problem(s)")
+    raise typer.Exit(3 if problems else 0)
+
+
+def _config(path: Path) -> Config:
+    return load(path, os.environ)
+
+
+def _loop(path: Path) -> Loop:
+    from afterfit.home import Home
+    from afterfit.loop import Loop
+
+    return Loop(Home.open(_config(path)))
+
+
+def _known(loop: Loop, name: str) -> Any:
+    from afterfit.errors import UnknownNameError
+
+    if name not in loop.models():
+        raise UnknownNameError("model", name, loop.models())
+    return loop.book(name)
+
+
+def _say(loop: Loop, name: str, happening: Any, data: Mapping[str, Any]) -> None:
+    from afterfit.loop.conductor import describe
+
+    loop.say(name, happening, data, actor=f"person:{getpass.getuser()}", now=_now())
+    book = loop.book(name)
+    out.print(f"{escape(name)} is {escape(describe(book.state))}")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"--at {text!r}: wanted a day or moment such as 2013-07-15 or 2013-07-15T12:00Z") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def _fail(error: AfterfitError, code: int) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

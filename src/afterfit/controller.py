@@ -1,0 +1,80 @@
+"""The controller process: ticks the loop on the machine's clock until it is told to stop. It serves nobody."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from afterfit.config import load
+from afterfit.errors import AfterfitError
+from afterfit.home import Home
+from afterfit.loop import Loop
+from afterfit.records import Entry
+
+log = logging.getLogger("afterfit.controller")
+
+
+class SystemClock:
+    """The machine's time, in UTC."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def run(config_path: Path) -> int:
+    """Tick until SIGTERM or SIGINT; a failed tick is logged and tried again, since serving does not wait for it."""
+    config = load(config_path, os.environ)
+    stop = threading.Event()
+
+    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    home, clock = Home.open(config), SystemClock()
+    loop = Loop(home)
+    say("controller is watching " + (", ".join(loop.models()) or "no model yet"))
+    while not stop.is_set():
+        try:
+            for entry in loop.tick(clock.now()):
+                if entry.kind != "done":
+                    say(line(entry))
+        except AfterfitError:
+            log.exception("this tick failed; the next one in %.0f s tries again", config.tick)
+        stop.wait(config.tick)
+    home.close()
+    return 0
+
+
+def line(entry: Entry) -> str:
+    """One ledger entry as a person reads it."""
+    why = (
+        entry.data.get("why")
+        or "; ".join(entry.data.get("verdict", {}).get("reasons", ()))
+        or entry.data.get("title", "")
+    )
+    version = f" version {entry.data['version']}" if "version" in entry.data else ""
+    return f"{entry.at:%Y-%m-%d %H:%M} {entry.model}: {entry.name.replace('_', ' ')}{version}" + (
+        f": {why}" if why else ""
+    )
+
+
+def say(text: str) -> None:
+    """A line on standard output, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        sys.exit(run(Path(sys.argv[1])))
+    except AfterfitError as error:
+        sys.stderr.write(f"controller: {error}\n")
+        sys.exit(3)

@@ -1,0 +1,83 @@
+"""Answers for people: what is live, what is under way, what is wrong; and the doctor's examination."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from afterfit.config import Config
+from afterfit.errors import AfterfitError
+from afterfit.home import Home
+from afterfit.loop.conductor import Loop, describe
+
+
+def status(loop: Loop, now: datetime) -> dict[str, Any]:
+    """Everything `afterfit status` shows, JSON-able."""
+    gateways = [
+        {"gateway": a.gateway, "url": a.url, "routes": a.number, "problems": dict(a.problems), "served": dict(a.served)}
+        for a in loop.home.board.acknowledgements()
+    ]
+    return {
+        "home": str(loop.home.config.home),
+        "routes": loop.home.board.current().number,
+        "gateways": gateways,
+        "models": {name: _model(loop, name, gateways, now) for name in loop.models()},
+    }
+
+
+def _model(loop: Loop, name: str, gateways: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
+    book = loop.book(name)
+    last = next((e for e in reversed(book.entries) if e.kind == "event"), None)
+    live = book.state.champion is not None
+    return {
+        "summary": describe(book.state),
+        "phase": book.state.phase.value,
+        "champion": book.state.champion,
+        "candidate": book.state.candidate,
+        "weights": {str(v): w for v, w in book.state.weights.items()},
+        "since": book.crowned[-1][1].isoformat() if book.crowned else None,
+        "versions": [v.version for v in loop.home.store.versions(name)],
+        "counts": loop.home.lake.counts(name),
+        "outcome_delay": _hours(loop.senses.maturity(name, loop.config(name), now)) if live else None,
+        "gateways": ", ".join(f"{g['gateway']} {g['url']} routes {g['routes']}" for g in gateways) or "none is running",
+        "last_event": f"{last.name} at {last.at:%Y-%m-%d %H:%M}" if last else None,
+        "incidents": [
+            {"id": i.id, "severity": i.severity.value, "title": i.title, "opened_at": i.opened_at.isoformat()}
+            for i in loop.home.store.incidents(name, open_only=True)
+        ],
+    }
+
+
+def _hours(seconds: float) -> str:
+    return f"mature after {seconds / 3600:.1f} h"
+
+
+def doctor(config: Config) -> tuple[list[str], dict[str, Any]]:
+    """(problems, facts): the settings in force, whether each store opens, and whether the ledger's chain is whole."""
+    facts: dict[str, Any] = {
+        "home": str(config.home),
+        "gateway": f"{config.host}:{config.port}",
+        "tick": f"{config.tick:g} s",
+        "control store": config.database or "SQLite under home",
+        "MLflow": config.tracking_uri or "SQLite under home",
+    }
+    for name, model in config.models.items():
+        facts[f"model {name}"] = model
+    try:
+        home = Home.open(config)
+    except AfterfitError as error:
+        return [str(error)], facts
+    problems = home.store.verify()
+    facts["ledger entries"] = len(home.store.entries())
+    checks = {
+        "routes": lambda: f"number {home.board.current().number}",
+        "lake": lambda: {name: home.lake.counts(name) for name in home.store.models()},
+        "registry": lambda: {name: home.registry.champion(name) for name in home.store.models()},
+    }
+    for what, check in checks.items():
+        try:
+            facts[what] = check()
+        except AfterfitError as error:
+            problems.append(f"{what}: {error}")
+    home.close()
+    return problems, facts

@@ -1,0 +1,62 @@
+"""Has the champion lost performance since it was validated? A harm test on mature outcomes, valid at every look."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from afterfit.records import Finding, Severity
+from afterfit.stats.betting import log_e
+
+Floats = NDArray[np.float64]
+DAY = 86400.0
+
+
+def performance_finding(
+    live: Floats, source_mean: float, source_sd: float, source_n: int, *, tolerance: float, alpha: float, times: Floats
+) -> Finding:
+    """Drifted when live risk is shown to exceed the hold-out's upper bound plus the tolerance.
+
+    Losses of one day share its weather and its traffic, so the mean loss of a day is one observation in [0, 1]; the
+    betting e-process then needs only that a day's expected loss, given the past, is within the bound.
+
+    Args:
+        live: bounded losses of the champion's mature rows in time order, shape (n,).
+        source_mean, source_sd, source_n: bounded loss on its hold-out.
+        tolerance: loss above the hold-out's that does not matter.
+        alpha: chance of a false finding at any time in the champion's life; split between the bound and the test.
+        times: event times in epoch seconds, shape (n,).
+
+    References:
+        Podkopaev and Ramdas (2021), Tracking the risk of a deployed model, arXiv 2110.06177.
+    """
+    bound = source_mean + float(norm.ppf(1.0 - alpha / 2.0)) * source_sd / sqrt(max(source_n, 1)) + tolerance
+    bound = min(max(bound, 1e-6), 1.0 - 1e-6)
+    _, day = np.unique(np.floor(times / DAY), return_inverse=True)
+    means = np.bincount(day, weights=live) / np.bincount(day) if len(live) else np.empty(0)
+    evidence = log_e(means, bound, "greater")
+    best = float(evidence.max()) if len(evidence) else 0.0
+    threshold = float(np.log(2.0 / alpha))
+    mean = float(live.mean()) if len(live) else source_mean
+    drifted = best >= threshold
+    said = (
+        f"live loss {mean:.4f} on {len(live):,} mature rows of {len(means)} days, hold-out {source_mean:.4f}, "
+        f"bound {bound:.4f}"
+    )
+    return Finding(
+        column="outcome",
+        check="performance",
+        method="betting e-process on daily mean losses",
+        statistic=best,
+        distance=mean - source_mean,
+        p_value=float(min(1.0, np.exp(-best))),
+        threshold=threshold,
+        drifted=drifted,
+        severity=Severity.CRITICAL if drifted else Severity.INFO,
+        message=("performance fell: " if drifted else "performance holds: ") + said,
+        n_reference=source_n,
+        n_window=len(live),
+    )
