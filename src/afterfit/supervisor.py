@@ -52,7 +52,7 @@ class Part:
             stderr=subprocess.STDOUT if out else None,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  no other thread runs
         )
         if self.log is not None and not isinstance(out, int) and out is not None:
             out.close()

@@ -59,9 +59,12 @@ def test_plain_data_comes_back_exactly_and_the_order_of_keys_does_not_matter(dat
     assert text.isascii()
 
 
-@given(st.datetimes(timezones=st.timezones()), st.datetimes(timezones=st.timezones()))
+ANYWHERE = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.timezones())
+
+
+@given(ANYWHERE, ANYWHERE)
 def test_text_sorts_as_in_time(one: datetime, other: datetime) -> None:
-    assert datetime.fromisoformat(utc_text(one)) == one
+    assert datetime.fromisoformat(utc_text(one)) == one.astimezone(UTC)
     assert (utc_text(one) < utc_text(other)) == (one.astimezone(UTC) < other.astimezone(UTC))
 
 

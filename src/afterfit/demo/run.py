@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pandas as pd
 from rich.console import Console
@@ -105,7 +107,7 @@ class Play:
         self.now = FIRST
         self.url = ""
         self.stream: Stream | None = None
-        self.broken_version: int | None = None
+        self.killer: threading.Thread | None = None
 
     @property
     def book(self) -> Any:
@@ -139,6 +141,9 @@ class Play:
                 landed = landings.iloc[known.searchsorted(self.now) : known.searchsorted(end)]
                 self._kill_in(self.now, end)
                 self.playing().play(rows, landed)
+                if self.killer is not None:
+                    self.killer.join()
+                    self.killer = None
                 progress.advance(task, (end - self.now) / CALM)
                 self.now = end
                 self._look()
@@ -193,10 +198,9 @@ class Play:
         for trouble in self.troubles:
             if trouble.kind != "kill" or trouble.injected_at is not None or not start <= trouble.at < end:
                 continue
-            victim = _worker_pid(self.url, self.book.state.champion)
-            os.kill(victim, signal.SIGKILL)
             trouble.injected_at = trouble.at
-            trouble.detail["pid"] = victim
+            self.killer = threading.Thread(target=_kill, args=(self.url, self.book.state.champion, trouble))
+            self.killer.start()
 
     def _release(self) -> None:
         """An operator in a hurry skips gate and shadow; possible only while nothing else is under way."""
@@ -215,7 +219,7 @@ class Play:
                 tags={"by": "operator"},
                 config=self.config,
             )
-            self.broken_version = trouble.detail["version"] = version.version
+            trouble.detail["version"] = version.version
             self.loop.say(
                 MODEL,
                 Happening.FAST_TRACKED,
@@ -266,8 +270,23 @@ def _last_day(until: str) -> pd.Timestamp:
     return last
 
 
-def _worker_pid(url: str, version: int | None) -> int:
-    import httpx
+def _kill(url: str, version: int | None, trouble: Trouble) -> None:
+    """SIGKILL the worker while requests are under way; measure, in wall time, how the gateway gets over it."""
+    time.sleep(0.05)  # let the stream begin
+    victim = _worker(url, version)["pid"]
+    os.kill(victim, signal.SIGKILL)
+    began = time.monotonic()
+    while time.monotonic() - began < 60.0:
+        worker = _worker(url, version)
+        elapsed = round(time.monotonic() - began, 3)
+        if worker["problem"] or worker["pid"] != victim:
+            trouble.detail.setdefault("noticed_after_s", elapsed)
+        if worker["pid"] not in (None, victim) and not worker["problem"]:
+            trouble.detail["answering_again_after_s"] = elapsed
+            return
+        time.sleep(0.02)
 
+
+def _worker(url: str, version: int | None) -> dict[str, Any]:
     reply = httpx.get(f"{url}/v1/models/{MODEL}", timeout=10.0).raise_for_status().json()
-    return next(int(v["pid"]) for v in reply["versions"] if v["version"] == version)
+    return next(v for v in reply["versions"] if v["version"] == version)

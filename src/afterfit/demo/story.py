@@ -39,6 +39,7 @@ _SAID = {
     Happening.HARMED.value: "does harm and is rolled back",
     Happening.HELD.value: "is held: no verdict by the deadline",
     Happening.ROLLED_BACK.value: "rollback is complete on every gateway",
+    "worker_died": "worker died and was started again",
 }
 
 
@@ -199,7 +200,9 @@ def _said(entry: Entry) -> dict[str, str]:
 
 
 def _why(entry: Entry) -> str:
-    return str(entry.data.get("why") or "; ".join(entry.data.get("verdict", {}).get("reasons", ())))
+    return str(
+        entry.data.get("why") or entry.data.get("title") or "; ".join(entry.data.get("verdict", {}).get("reasons", ()))
+    )
 
 
 def _decision(entry: Entry) -> dict[str, Any]:
@@ -252,28 +255,22 @@ def _detect(troubles: list[Trouble], entries: list[Entry], incidents: list[Incid
         if t.injected_at is None:
             continue
         if t.kind == "feed":
-            hits = [
-                i for i in incidents
-                if i.kind == "quality" and i.opened_at >= t.at and "unit" in i.checks and set(i.columns) & set(FAHRENHEIT)
-            ]  # fmt: skip
-            found = [(e.at, i.title) for i in hits for e in entries if e.data.get("incident") == i.id]
+            hits = [i for i in incidents if i.kind == "quality" and i.opened_at >= t.at and "unit" in i.checks]
+            found = [(i.opened_at, i.title) for i in hits if set(i.columns) & set(FAHRENHEIT)]
         elif t.kind == "release":
-            found = [
-                (e.at, _why(e)) for e in entries
-                if e.name == Happening.HARMED.value and e.data.get("version") == t.detail["version"]
-            ]  # fmt: skip
+            harmed = [e for e in entries if e.name == Happening.HARMED.value]
+            found = [(e.at, _why(e)) for e in harmed if e.data.get("version") == t.detail["version"]]
         else:
-            found = [
-                (e.at, e.data["title"]) for e in entries if e.name == "worker_died" and e.at >= t.at.to_pydatetime()
-            ]
+            found = [(e.at, e.data["title"]) for e in entries if e.name == "worker_died" and e.at >= t.at]
         if found:
             at, t.detected_as = min(found)
             t.detected_at = pd.Timestamp(at)
-            t.seconds_to_detection = (t.detected_at - t.injected_at).total_seconds()
+            elapsed = (t.detected_at - t.injected_at).total_seconds()
+            # A death is noticed in wall time, by the gateway; the simulated clock only says in which step it was told.
+            t.seconds_to_detection = t.detail.get("noticed_after_s", elapsed)
 
 
 def _trouble(t: Trouble) -> dict[str, Any]:
-    hours = t.seconds_to_detection / 3600 if t.seconds_to_detection is not None else None
     return {
         "kind": t.kind,
         "title": t.title,
@@ -284,9 +281,15 @@ def _trouble(t: Trouble) -> dict[str, Any]:
         "detected_at": t.detected_at.isoformat() if t.detected_at else None,
         "detected_as": t.detected_as,
         "seconds_to_detection": t.seconds_to_detection,
-        "time_to_detection": f"{hours:.0f} hours" if hours is not None else None,
+        "time_to_detection": _duration(t.seconds_to_detection),
         **t.detail,
     }
+
+
+def _duration(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return f"{seconds / 3600:.0f} hours" if seconds >= 3600 else f"{seconds:.2f} s"
 
 
 def _retrains(entries: list[Entry]) -> dict[str, int]:

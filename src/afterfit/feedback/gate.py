@@ -62,7 +62,7 @@ def first_gate(metrics: Mapping[str, float], config: RolloutConfig) -> Verdict:
     """A first version has no champion to beat: its hold-out loss must be below that of a trivial predictor.
 
     Args:
-        metrics: holdout_loss, holdout_gain_sd (sd of the paired gain), holdout_n and baseline_loss of the registration.
+        metrics: holdout_loss, holdout_loss_sd, holdout_n and baseline_loss of the registration.
         config: alpha.
     """
     if not metrics.get("holdout_n"):
@@ -74,7 +74,7 @@ def first_gate(metrics: Mapping[str, float], config: RolloutConfig) -> Verdict:
             ),
         )
     loss, baseline, n = metrics["holdout_loss"], metrics["baseline_loss"], metrics["holdout_n"]
-    half = float(norm.ppf(1.0 - config.alpha)) * metrics["holdout_gain_sd"] / n**0.5
+    half = float(norm.ppf(1.0 - config.alpha)) * metrics["holdout_loss_sd"] / n**0.5
     numbers = {"loss": loss, "baseline_loss": baseline, "n": n, "gain": baseline - loss, "half_width": half}
     said = f"hold-out loss {loss:.4f} on {n:,.0f} rows against {baseline:.4f} of a trivial predictor"
     if not isfinite(loss):
@@ -92,11 +92,12 @@ def _half_width(difference: Floats, times: Floats, alpha: float) -> float:
     The larger of the row-wise and the block-wise width is taken: neither few blocks nor correlated rows make it narrow.
     """
     n = len(difference)
-    rows = float(norm.ppf(1.0 - alpha)) * float(difference.std(ddof=1)) / n**0.5
+    rows: float = float(norm.ppf(1.0 - alpha)) * float(difference.std(ddof=1)) / n**0.5
     _, day = np.unique(np.floor(times / BLOCK), return_inverse=True)
     blocks = int(day.max()) + 1
     if blocks < FEW_BLOCKS:
         return rows
     sums = np.bincount(day, weights=difference - difference.mean())
     spread = float(np.sqrt((sums**2).sum() * blocks / (blocks - 1))) / n
-    return max(rows, float(student.ppf(1.0 - alpha, blocks - 1)) * spread)
+    by_block: float = float(student.ppf(1.0 - alpha, blocks - 1)) * spread
+    return max(rows, by_block)

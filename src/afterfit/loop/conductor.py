@@ -152,7 +152,24 @@ class Loop:
                 self.home.notifier.notify(
                     incident.title, "\n".join(incident.messages), severity=incident.severity.value, model=book.model
                 )
+        self._notice_deaths(book, now)
         self.actor.check_alias(book, now, self._tell_once)
+
+    def _notice_deaths(self, book: Book, now: datetime) -> None:
+        """A worker that died was started again by its gateway; here it is written down and told."""
+        for ack in self.home.board.acknowledgements():
+            for place, deaths in ack.restarts.items():
+                model, _, version = place.rpartition("/")
+                known = [e for e in book.entries if e.name == "worker_died" and e.data["place"] == place]
+                before = known[-1].data["deaths"] if known and known[-1].data["pid"] == ack.pid else 0
+                if model != book.model or deaths <= before:
+                    continue
+                title = (
+                    f"the worker of version {version} died ({deaths}x so far) and was started again by {ack.gateway}"
+                )
+                data = {"place": place, "version": int(version), "deaths": deaths, "pid": ack.pid, "title": title}
+                book.fact("worker_died", data, at=now)
+                self.home.notifier.notify("a worker died", title, severity="warning", model=model)
 
     def champion(self, book: Book) -> ModelVersion:
         """The version that is live."""

@@ -117,8 +117,7 @@ def _rollout(loop: Loop, book: Book, now: datetime) -> Proposed | None:
     evidence = Evidence.of(
         loop.home.lake.pairs(book.model, state.rollout, as_of=now),
         champion=champion,
-        candidate=candidate,
-        weight=state.weight,
+        candidate=loop.home.store.version(book.model, candidate),
         stage_from=_at(book, state.since),
     )
     config = loop.config(book.model).rollout

@@ -18,9 +18,10 @@ from afterfit.home import Home
 from afterfit.lifecycle import Happening
 from afterfit.loop.judging import Proposed
 from afterfit.monitoring.checks import check_window, is_healthy
+from afterfit.monitoring.columns import columns_of, profile_columns
 from afterfit.monitoring.incidents import group
 from afterfit.monitoring.performance import performance_finding
-from afterfit.monitoring.reference import Reference, columns_of, profile_columns
+from afterfit.monitoring.reference import Reference
 from afterfit.ports import Monitor
 from afterfit.records import Finding, Incident, ModelVersion, Window
 from afterfit.stats.losses import bounded_loss, reported_loss
@@ -97,7 +98,8 @@ class Senses:
         """Closed windows not looked at yet, oldest first, on a grid that does not depend on when we started."""
         seen = self._home.store.windows(book.model, kind)
         start = seen[-1][0].end if seen else _grid(_live_first(book), config.window)
-        step, found = timedelta(seconds=config.window), []
+        step = timedelta(seconds=config.window)
+        found: list[Window] = []
         while start + step <= until and len(found) < MANY_WINDOWS:
             found.append(Window(start, start + step))
             start += step

@@ -76,8 +76,9 @@ def _harm(evidence: Evidence, config: RolloutConfig, numbers: dict[str, float]) 
     limit = log(2.0 / config.alpha)
     if numbers["bad_log_e"] >= limit:
         return (
-            f"the candidate failed on {evidence.candidate_bad} of {evidence.candidate_asked:,} requests, the champion on "
-            f"{evidence.champion_bad} of {evidence.champion_asked:,} (e-value {_e(numbers['bad_log_e'])} ≥ {exp(limit):.0f})"
+            f"the candidate failed on {evidence.candidate_bad} of {evidence.candidate_asked:,} requests, the champion "
+            f"on {evidence.champion_bad} of {evidence.champion_asked:,} "
+            f"(e-value {_e(numbers['bad_log_e'])} ≥ {exp(limit):.0f})"
         )
     if numbers["harm_log_e"] >= limit:
         return (
@@ -106,7 +107,7 @@ def _next(state: State, config: RolloutConfig) -> tuple[Happening, dict[str, Any
 
 
 def _late(verdict: Verdict, config: RolloutConfig, stage_age: float) -> Judged:
-    """Nothing happens without a verdict, until the deadline; then what the configuration says, which is never a pass."""
+    """Nothing happens without a verdict, until the deadline; then what the configuration says: never a pass."""
     if stage_age < config.deadline:
         return verdict, None, {}
     happening = Happening.HARMED if config.on_no_data == "rollback" else Happening.HELD

@@ -12,9 +12,9 @@ BETS = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])  # shares of the la
 def log_e(x: ArrayLike, mean: float, side: str) -> Floats:
     """Running log of an e-process against "the mean is at most `mean`" (side "greater") or "at least" (side "less").
 
-    A gambler bets a constant share on x lying above (below) `mean`; the wealth of a mixture of gamblers with different
-    shares is a non-negative supermartingale under the null, so P(it ever exceeds 1/alpha) <= alpha (Ville), whatever the
-    distribution, however often it is looked at, and under dependence as long as the conditional means obey the null.
+    A gambler bets a constant share on x lying above (below) `mean`; the wealth of a mixture of gamblers with other
+    shares is a non-negative supermartingale under the null, so P(it ever exceeds 1/alpha) <= alpha (Ville), whatever
+    the distribution, however often it is looked at, and under dependence as long as conditional means obey the null.
 
     Args:
         x: observations in [0, 1], shape (n,), in time order.

@@ -16,7 +16,7 @@ def bounded_loss(
     task: str, outcome: ArrayLike, prediction: ArrayLike, scores: ArrayLike | None,
     classes: Sequence[Any] | None, scale: float = 1.0,
 ) -> Floats:  # fmt: skip
-    """Loss of each row in [0, 1]: Brier (binary), half the Brier score (multiclass), min(|error| / scale, 1) (regression).
+    """Loss of each row in [0, 1]: Brier (binary), half of it (multiclass), min(|error| / scale, 1) (regression).
 
     Args:
         task: binary, multiclass or regression.
@@ -51,7 +51,8 @@ def reported_loss(
     [0.2231]
     """
     if task == "regression":
-        return np.abs(np.asarray(outcome, dtype=float) - np.asarray(prediction, dtype=float))
+        error: Floats = np.abs(np.asarray(outcome, dtype=float) - np.asarray(prediction, dtype=float))
+        return error
     probabilities, truth = _probabilities(outcome, prediction, scores, classes)
     hit = (probabilities * truth).sum(axis=1)
     return np.asarray(-np.log(np.clip(hit, _TINY, 1.0)))
@@ -72,4 +73,5 @@ def _probabilities(
 def _one_hot(values: ArrayLike, classes: Sequence[Any]) -> Floats:
     """Rows of 0 and 1; a label that is no class gives zeros, so any answer to it is wrong."""
     labels = np.asarray(values, dtype=object)
-    return np.stack([(labels == c).astype(float) for c in classes], axis=1)
+    found: Floats = np.stack([(labels == c).astype(float) for c in classes], axis=1)
+    return found

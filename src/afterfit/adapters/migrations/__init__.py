@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from alembic.config import Config
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 from afterfit.adapters.schema import VERSION_TABLE
 
 FOLDER = Path(__file__).parent
+_ALEMBIC = Lock()  # its `op` is one global: two threads that open two stores take turns
 
 
 def upgrade(connection: Connection) -> None:
@@ -27,6 +29,6 @@ def upgrade(connection: Connection) -> None:
     def steps(revision: Any, context: MigrationContext) -> list[RevisionStep]:
         return script._upgrade_revs("head", revision)  # as Alembic's own documentation does
 
-    with EnvironmentContext(Config(), script, fn=steps) as environment:
+    with _ALEMBIC, EnvironmentContext(Config(), script, fn=steps) as environment:
         environment.configure(connection=connection, transactional_ddl=True, version_table=VERSION_TABLE)
         environment.run_migrations()

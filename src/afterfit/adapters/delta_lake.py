@@ -1,0 +1,136 @@
+"""The lake: Delta tables of predictions, shadow scores and outcomes, filled from the journals exactly once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from afterfit.adapters.feature_columns import typed_features
+from afterfit.adapters.journal_file import JournalReader
+from afterfit.adapters.journal_rows import KINDS, OUTCOME, PREDICTION, SHADOW
+from afterfit.adapters.lake_queries import LakeQueries
+from afterfit.adapters.lake_table import LakeTable
+from afterfit.errors import ConflictError, StoreError
+from afterfit.ports import Drained
+from afterfit.records import Feature, Window
+
+BATCH = 50_000  # journal rows held in memory, and at most that many rows a commit
+_PATIENCE = 120.0  # seconds to wait for another process that drains
+
+
+class DeltaLake:
+    """All predictions, shadow scores and outcomes in one folder; implements `ports.Lake`.
+
+    Readers and one drain at a time may work at once, in any number of processes.
+
+    >>> import tempfile
+    >>> DeltaLake(Path(tempfile.mkdtemp())).counts("flight-delay")
+    {'predictions': 0, 'outcomes': 0, 'shadows': 0, 'waiting': 0}
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._tables = {kind: LakeTable(folder, kind) for kind in KINDS}
+        self._queries = LakeQueries()
+
+    def drain(self, journal_folder: Path) -> Drained:
+        """Move what the journals (`*.db`) hold into the lake, exactly once, and compact where it is due.
+
+        A journal row is deleted only after it is committed to its table; a drain that died in between is finished by
+        the next one, which reads how far each table has come. A second drain waits for the first.
+
+        Raises:
+            StoreError: a journal is damaged or the lake can't be written; the other journals were drained all the same.
+            ConflictError: another process has been draining for two minutes.
+        """
+        moved = dict.fromkeys(KINDS, 0)
+        problems: list[StoreError] = []
+        with self._turn():
+            for path in sorted(journal_folder.glob("*.db")):
+                try:
+                    with JournalReader(path) as journal:
+                        self._empty(journal, moved)
+                except StoreError as error:
+                    problems.append(error)
+            for table in self._tables.values():
+                table.compact_if_due()
+        if problems:
+            raise StoreError("; ".join(str(problem) for problem in problems)) from problems[0]
+        return Drained(predictions=moved[PREDICTION], shadows=moved[SHADOW], outcomes=moved[OUTCOME])
+
+    def predictions(
+        self, model: str, window: Window, *, features: Sequence[Feature] = (), as_of: datetime | None = None
+    ) -> pa.Table:
+        """Served rows whose `time` lies in the window and that were logged by `as_of`, ordered by time and id.
+
+        With `features`, the JSON text column `features` gives way to one column `f:<name>` each: number float64,
+        integer int64, boolean bool, text string. A cell that is absent, null or of another type is null.
+        """
+        files = self._files(PREDICTION, model, window)
+        return typed_features(self._queries.predictions(files, model, window, as_of), features)
+
+    def labelled(
+        self, model: str, window: Window, *, features: Sequence[Feature] = (), as_of: datetime | None = None
+    ) -> pa.Table:
+        """The rows of `predictions` plus `outcome` (JSON text), `outcome_time`, `known_time`: one row per prediction.
+
+        The outcome known by `as_of` with the latest `known_time` wins, then the one that was written last. All three
+        are null where none is known, it was retracted, or its value is null.
+        """
+        files, outcomes = self._files(PREDICTION, model, window), self._files(OUTCOME, model)
+        return typed_features(self._queries.labelled(files, outcomes, model, window, as_of), features)
+
+    def pairs(self, model: str, rollout: str, *, as_of: datetime | None = None) -> pa.Table:
+        """Served rows of one rollout, each with the other version's shadow score and the outcome, ordered by time.
+
+        A served row without a shadow score stays, with nulls: a fallback is evidence too. Columns: prediction_id,
+        time, key, served_version, role, status, failed_version, prediction, scores, latency_ms, shadow_version,
+        shadow_status, shadow_prediction, shadow_scores, shadow_latency_ms, outcome, outcome_time, known_time.
+        """
+        served, shadows, outcomes = (self._files(kind, model) for kind in (PREDICTION, SHADOW, OUTCOME))
+        return self._queries.pairs(served, shadows, outcomes, model, rollout, as_of)
+
+    def counts(self, model: str) -> dict[str, int]:
+        """Rows of one model: predictions, outcomes, shadows; `waiting` are outcomes whose prediction is not there."""
+        waiting = self._queries.waiting(self._files(PREDICTION, model), self._files(OUTCOME, model), model)
+        named = {"predictions": PREDICTION, "outcomes": OUTCOME, "shadows": SHADOW}
+        return {name: self._tables[kind].count(model) for name, kind in named.items()} | {"waiting": waiting}
+
+    def _files(self, kind: str, model: str, window: Window | None = None) -> list[str]:
+        return self._tables[kind].files(model, window)
+
+    def _empty(self, journal: JournalReader, moved: dict[str, int]) -> None:
+        """Move a whole journal, batch by batch; only a batch that is in all its tables is deleted."""
+        last = 0
+        while journal.journal_id is not None and (rows := journal.read(last, BATCH)):
+            for kind, table in self._tables.items():
+                mine = [(seq, body) for seq, of, body in rows if of == kind]
+                if mine:
+                    moved[kind] += table.append(journal.journal_id, mine)
+            last = rows[-1][0]
+            journal.delete_through(last)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One drain at a time on this lake. The lock is an SQLite file's, so it ends with the process that holds it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = sqlite3.connect(self.folder / "drain.lock", timeout=_PATIENCE, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"the lake folder {self.folder} can't be written: {error}. Make it writable, or choose another `home`"
+            ) from error
+        with closing(lock):
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                raise ConflictError(
+                    f"another process has been draining into {self.folder} for {_PATIENCE:.0f} s ({error}). Its rows "
+                    "are safe; try again, or stop that process if it hangs"
+                ) from error
+            yield

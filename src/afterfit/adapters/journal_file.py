@@ -1,0 +1,159 @@
+"""The SQLite file of a journal: its tables, how it is opened, and how another process reads and empties it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from uuid import uuid4
+
+from afterfit.errors import StoreError
+
+FORMAT = 1
+_WAIT = 30.0  # seconds one process waits for the other's write
+_DELETE_STEP = 4096  # rows per delete, so that a gateway never waits long for the write lock
+# A power cut can take back the newest commits (synchronous NORMAL) after their rows reached the lake. Numbers must not
+# be given twice even then, so each opening skips more numbers than one checkpoint interval can hold.
+_SKIP = 1 << 20
+
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE entries (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, model TEXT NOT NULL,
+                      body BLOB NOT NULL);
+CREATE TABLE ids (model TEXT NOT NULL, prediction_id TEXT NOT NULL, PRIMARY KEY (model, prediction_id)) WITHOUT ROWID;
+CREATE TABLE newest (model TEXT NOT NULL, identity TEXT NOT NULL, source TEXT NOT NULL, state TEXT NOT NULL,
+                     known_time INTEGER NOT NULL, PRIMARY KEY (model, identity, source)) WITHOUT ROWID;
+"""
+
+
+@contextmanager
+def teach(path: Path) -> Iterator[None]:
+    """Turn what SQLite says about this file into a StoreError that says what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(explain(path, error)) from error
+
+
+def explain(path: Path, error: Exception) -> str:
+    """One sentence of what happened to the journal, one of what to do."""
+    if type(error) is sqlite3.DatabaseError:  # its subclasses mean something else: full disk, lock, ...
+        return damaged(path, str(error))
+    if isinstance(error, sqlite3.Error):
+        return (
+            f"the journal {path} can't be used: {error}. Look for a full disk, a folder that is not writable, or "
+            "another process that holds the file"
+        )
+    return f"the journal {path} failed on {type(error).__name__}: {error}. This is a defect of Afterfit; report it"
+
+
+def damaged(path: Path, reason: str) -> str:
+    return (
+        f"the journal {path} is damaged: {reason}. Move the file (and its -wal and -shm neighbours) aside and start "
+        "again: a new journal is made, and the rows already in the lake are safe"
+    )
+
+
+def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str]:
+    """Open or make the journal of this process; gives the connection and the journal's id.
+
+    Raises:
+        StoreError: the file is damaged, is no journal, or the folder can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the folder {path.parent} for the journal can't be made: {error}. Choose a writable `home`"
+        ) from error
+    with teach(path):
+        db = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+        try:
+            return db, _prepare(db, path)
+        except BaseException:
+            db.close()
+            raise
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> str:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("BEGIN IMMEDIATE")
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if (found, tables) == (0, 0):
+        for statement in _TABLES.split(";"):
+            db.execute(statement)
+        db.execute("INSERT INTO meta VALUES ('journal_id', ?)", (str(uuid4()),))
+        db.execute(f"PRAGMA user_version = {FORMAT}")
+    elif found != FORMAT:
+        raise StoreError(
+            f"{path} is no journal of this Afterfit: wanted format {FORMAT}, found {found} with {tables} tables. "
+            "Give the gateway another file, or use the Afterfit that wrote this one"
+        )
+    else:
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise StoreError(damaged(path, verdict.splitlines()[-1]))
+        db.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'entries'", (_SKIP,))
+    journal_id = _journal_id(db)
+    db.execute("COMMIT")
+    if journal_id is None:
+        raise StoreError(damaged(path, "it has no journal id"))
+    return journal_id
+
+
+def _journal_id(db: sqlite3.Connection) -> str | None:
+    row = db.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+    return None if row is None else str(row[0])
+
+
+class JournalReader:
+    """The other end of a journal, for the process that drains it; the gateway may write at the same time.
+
+    A file that was made this instant and has no tables yet reads as empty.
+
+    Raises:
+        StoreError: the file is missing, damaged or locked for longer than 30 s.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with teach(path):
+            self._db = sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=_WAIT, isolation_level=None
+            )
+            try:
+                (found,) = self._db.execute("PRAGMA user_version").fetchone()
+                self.journal_id = _journal_id(self._db) if found == FORMAT else None
+            except BaseException:
+                self._db.close()
+                raise
+
+    def read(self, after: int, limit: int) -> list[tuple[int, str, bytes]]:
+        """At most `limit` rows (number, kind, packed body) numbered above `after`, in order."""
+        if self.journal_id is None:
+            return []
+        query = "SELECT seq, kind, body FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
+        with teach(self.path):
+            return self._db.execute(query, (after, limit)).fetchall()
+
+    def delete_through(self, seq: int) -> None:
+        """Forget the rows up to and with `seq`; their ids stay known, so a repetition is still noticed."""
+        step = "DELETE FROM entries WHERE seq IN (SELECT seq FROM entries WHERE seq <= ? ORDER BY seq LIMIT ?)"
+        with teach(self.path):
+            while self._db.execute(step, (seq, _DELETE_STEP)).rowcount == _DELETE_STEP:
+                pass
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> JournalReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

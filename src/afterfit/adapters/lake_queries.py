@@ -1,0 +1,179 @@
+"""What is asked of the lake, in SQL: DuckDB reads the Parquet files that a Delta snapshot lists, without extension."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from afterfit.adapters.journal_rows import OUTCOME, PREDICTION, SHADOW
+from afterfit.adapters.lake_schema import SCHEMAS, TIME
+from afterfit.errors import StoreError
+from afterfit.records import Window
+
+_DUCK = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float64(): "DOUBLE", TIME: "TIMESTAMPTZ"}
+_OUTCOME_COLUMNS = [("outcome", pa.string()), ("outcome_time", TIME), ("known_time", TIME)]
+_PAIR_COLUMNS = [
+    *(("prediction_id", pa.string()), ("time", TIME), ("key", pa.string()), ("served_version", pa.int64())),
+    *(("role", pa.string()), ("status", pa.string()), ("failed_version", pa.int64()), ("prediction", pa.string())),
+    *(("scores", pa.list_(pa.float64())), ("latency_ms", pa.float64()), ("shadow_version", pa.int64())),
+    *(("shadow_status", pa.string()), ("shadow_prediction", pa.string()), ("shadow_scores", pa.list_(pa.float64()))),
+    ("shadow_latency_ms", pa.float64()),
+    *_OUTCOME_COLUMNS,
+]
+
+_SERVED = """
+served AS (
+    SELECT * FROM {predictions}
+    WHERE time >= $start AND time < $end AND ($as_of IS NULL OR logged_at <= $as_of)
+)"""
+
+# The newest outcome of each row of `served`, by id or by key and time. Grouping by what was matched on gives at most
+# one row each, so the joins below never multiply a prediction, even one whose id was logged by two gateways.
+_NEWEST = """
+known AS (
+    SELECT prediction_id, key, time, known_time, sequence, event_time,
+           kind <> 'retraction' AND value <> 'null' AS holds, value
+    FROM {outcomes}
+    WHERE $as_of IS NULL OR known_time <= $as_of
+),
+hits AS (
+    SELECT s.prediction_id, s.key, s.time, k.known_time, k.sequence, k.event_time, k.holds, k.value
+    FROM served s JOIN known k ON k.prediction_id = s.prediction_id
+    UNION ALL
+    SELECT s.prediction_id, s.key, s.time, k.known_time, k.sequence, k.event_time, k.holds, k.value
+    FROM served s JOIN known k ON k.prediction_id IS NULL AND k.key = s.key AND k.time = s.time
+),
+newest AS (
+    SELECT prediction_id, key, time, known_time, event_time AS outcome_time, value AS outcome
+    FROM (
+        SELECT * FROM hits
+        QUALIFY row_number() OVER (
+            PARTITION BY prediction_id, key, time ORDER BY known_time DESC, sequence DESC, value
+        ) = 1
+    )
+    WHERE holds
+)"""
+
+_JOIN_NEWEST = """
+LEFT JOIN newest n ON n.prediction_id = s.prediction_id AND n.time = s.time AND n.key IS NOT DISTINCT FROM s.key"""
+
+_PAIRS = """
+WITH served AS (
+    SELECT * FROM {predictions} WHERE rollout = $rollout AND ($as_of IS NULL OR logged_at <= $as_of)
+),
+other AS (
+    SELECT * FROM {shadows} WHERE rollout = $rollout AND ($as_of IS NULL OR logged_at <= $as_of)
+),
+paired AS (
+    SELECT s.prediction_id, o.version, o.status, o.prediction, o.scores, o.latency_ms
+    FROM served s JOIN other o ON o.prediction_id = s.prediction_id AND o.version <> s.version
+    QUALIFY row_number() OVER (PARTITION BY s.prediction_id ORDER BY o.logged_at DESC, o.version DESC) = 1
+),
+{newest}
+SELECT s.prediction_id, s.time, s.key, s.version AS served_version, s.role, s.status, s.failed_version, s.prediction,
+       s.scores, s.latency_ms, p.version AS shadow_version, p.status AS shadow_status,
+       p.prediction AS shadow_prediction, p.scores AS shadow_scores, p.latency_ms AS shadow_latency_ms,
+       n.outcome, n.outcome_time, n.known_time
+FROM served s LEFT JOIN paired p ON p.prediction_id = s.prediction_id {join_newest}
+ORDER BY s.time, s.prediction_id
+"""
+
+_WAITING = """
+SELECT count(*) AS waiting FROM {outcomes} o
+WHERE CASE WHEN o.prediction_id IS NOT NULL
+    THEN o.prediction_id NOT IN (SELECT prediction_id FROM {predictions})
+    ELSE (o.key, o.time) NOT IN (SELECT (key, time) FROM {predictions} WHERE key IS NOT NULL) END
+"""
+
+
+class LakeQueries:
+    """Runs the queries in one in-memory DuckDB; each has a cursor of its own, so threads may ask at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._db: duckdb.DuckDBPyConnection | None = None
+
+    def predictions(self, files: Sequence[str], model: str, window: Window, as_of: datetime | None) -> pa.Table:
+        served = _SERVED.format(predictions=_rows(PREDICTION, files, model))
+        query = f"WITH {served} SELECT * FROM served ORDER BY time, prediction_id"
+        return self._ask(query, _between(window, as_of), SCHEMAS[PREDICTION])
+
+    def labelled(
+        self, files: Sequence[str], outcomes: Sequence[str], model: str, window: Window, as_of: datetime | None
+    ) -> pa.Table:
+        served = _SERVED.format(predictions=_rows(PREDICTION, files, model))
+        newest = _NEWEST.format(outcomes=_rows(OUTCOME, outcomes, model))
+        query = (
+            f"WITH {served}, {newest} SELECT s.*, n.outcome, n.outcome_time, n.known_time FROM served s {_JOIN_NEWEST} "
+            "ORDER BY s.time, s.prediction_id"
+        )
+        schema = pa.schema([*SCHEMAS[PREDICTION], *_OUTCOME_COLUMNS])
+        return self._ask(query, _between(window, as_of), schema)
+
+    def pairs(
+        self,
+        files: Sequence[str],
+        shadows: Sequence[str],
+        outcomes: Sequence[str],
+        model: str,
+        rollout: str,
+        as_of: datetime | None,
+    ) -> pa.Table:
+        query = _PAIRS.format(
+            predictions=_rows(PREDICTION, files, model),
+            shadows=_rows(SHADOW, shadows, model),
+            newest=_NEWEST.format(outcomes=_rows(OUTCOME, outcomes, model)),
+            join_newest=_JOIN_NEWEST,
+        )
+        return self._ask(query, {"rollout": rollout, "as_of": as_of}, pa.schema(_PAIR_COLUMNS))
+
+    def waiting(self, files: Sequence[str], outcomes: Sequence[str], model: str) -> int:
+        query = _WAITING.format(predictions=_rows(PREDICTION, files, model), outcomes=_rows(OUTCOME, outcomes, model))
+        return int(self._ask(query, {}, pa.schema([("waiting", pa.int64())]))["waiting"][0].as_py())
+
+    def _ask(self, query: str, parameters: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+        try:
+            with self._cursor() as cursor:
+                return cursor.sql(query, params=dict(parameters)).to_arrow_table().cast(schema)
+        except duckdb.Error as error:
+            raise StoreError(
+                f"the lake can't be read: {error}. If a file of it was removed or damaged by hand, restore it from a "
+                "backup; otherwise try again"
+            ) from error
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            if self._db is None:
+                self._db = duckdb.connect(":memory:")
+            cursor = self._db.cursor()
+        cursor.execute("SET TimeZone = 'UTC'")
+        return cursor
+
+
+def _between(window: Window, as_of: datetime | None) -> dict[str, datetime | None]:
+    return {"start": window.start, "end": window.end, "as_of": as_of}
+
+
+def _rows(kind: str, files: Sequence[str], model: str) -> str:
+    """The rows of one model as something to select from; the model itself is the partition, not in the files."""
+    schema = SCHEMAS[kind]
+    if not files:
+        nulls = ", ".join(f'NULL::{_DUCK.get(field.type, "DOUBLE[]")} AS "{field.name}"' for field in schema)
+        return f"(SELECT {nulls} WHERE false)"
+    columns = ", ".join(f"{_text(model)} AS model" if name == "model" else f'"{name}"' for name in schema.names)
+    paths = ", ".join(_text(_no_glob(path)) for path in files)
+    return f"(SELECT {columns} FROM read_parquet([{paths}], hive_partitioning = false))"
+
+
+def _no_glob(path: str) -> str:
+    """DuckDB takes a path for a pattern; a bracketed sign stands for itself."""
+    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in path)
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

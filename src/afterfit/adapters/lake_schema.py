@@ -1,0 +1,45 @@
+"""The columns of the three tables of the lake, and how packed journal rows become Arrow tables of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import pyarrow as pa
+
+from afterfit.adapters.journal_rows import FIELDS, OUTCOME, PREDICTION, SHADOW
+
+TIME = pa.timestamp("us", tz="UTC")
+SEQUENCE = "sequence"  # of an outcome: the number of its journal row, which breaks ties of known_time
+
+# kind of journal row -> folder of its table
+TABLES: Mapping[str, str] = {PREDICTION: "predictions", SHADOW: "shadows", OUTCOME: "outcomes"}
+
+_TYPES: Mapping[str, pa.DataType] = {
+    **dict.fromkeys(("time", "logged_at", "event_time", "known_time"), TIME),
+    **dict.fromkeys(("version", "failed_version", "routes", SEQUENCE), pa.int64()),
+    **dict.fromkeys(("propensity", "latency_ms"), pa.float64()),
+    "scores": pa.list_(pa.float64()),
+}
+
+
+def _schema(names: Sequence[str]) -> pa.Schema:
+    return pa.schema([(name, _TYPES.get(name, pa.string())) for name in names])
+
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    PREDICTION: _schema(FIELDS[PREDICTION]),
+    SHADOW: _schema(FIELDS[SHADOW]),
+    OUTCOME: _schema((*FIELDS[OUTCOME], SEQUENCE)),
+}
+
+_unpack = msgspec.msgpack.Decoder(list).decode
+
+
+def to_arrow(kind: str, rows: Sequence[tuple[int, bytes]]) -> pa.Table:
+    """Rows (journal number, packed body) of one kind, at least one, as a table with the columns of that kind."""
+    columns = [list(column) for column in zip(*(_unpack(body) for _, body in rows), strict=True)]
+    if kind == OUTCOME:
+        columns.append([seq for seq, _ in rows])
+    schema = SCHEMAS[kind]
+    return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)

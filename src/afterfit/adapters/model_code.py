@@ -1,0 +1,65 @@
+"""What a model needs to be loaded elsewhere: the user's own code goes into the pickle, everything else is pinned."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+
+_ALWAYS = ("scikit-learn", "numpy", "scipy", "pandas", "cloudpickle", "mlflow", "mlflow-skinny")
+_INSTALLED = tuple({Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+@contextmanager
+def own_code_by_value(root: Path) -> Iterator[None]:
+    """Pickle the modules under `root` by value meanwhile: `train.py` is not importable where the model is served.
+
+    Installed packages and Afterfit itself stay references.
+    """
+    ours = [m for m in list(sys.modules.values()) if _is_own(m, root.resolve())]
+    before = set(cloudpickle.list_registry_pickle_by_value())
+    for module in ours:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in ours:
+            if module.__name__ not in before:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def requirements(model: Any) -> list[str]:
+    """`name==version` of every distribution the model's classes come from, as installed now."""
+    by_module = metadata.packages_distributions()
+    heads = {cls.__module__.partition(".")[0] for part in _parts(model) for cls in type(part).__mro__}
+    names = {*_ALWAYS, *(d for head in heads for d in by_module.get(head, (head,)))}
+    return sorted(f"{name}=={version}" for name in names if (version := _version(name)) is not None)
+
+
+def _parts(model: Any) -> list[Any]:
+    nested = model.get_params(deep=True) if hasattr(model, "get_params") else getattr(model, "__dict__", {})
+    return [model, *nested.values()]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None  # the user's own module, or a flavour of MLflow that is not installed
+
+
+def _is_own(module: Any, root: Path) -> bool:
+    if not isinstance(module, ModuleType) or sys.modules.get(module.__name__) is not module:
+        return False
+    file = vars(module).get("__file__")
+    if not isinstance(file, str) or module.__name__ == "__main__" or module.__name__.partition(".")[0] == "afterfit":
+        return False
+    path = Path(file).resolve()
+    return path.is_relative_to(root) and not any(path.is_relative_to(folder) for folder in _INSTALLED)

@@ -1,0 +1,152 @@
+"""Bodies of requests become typed values, or an error that says what was wanted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import uuid_utils
+
+from afterfit.errors import InputError, list_known
+from afterfit.records import ModelVersion, Outcome, OutcomeKind, Task, Value
+
+MOST_ROWS = 10_000
+_PREDICT_KEYS = ("rows", "key", "id", "time")
+_OUTCOME_KEYS = ("prediction_id", "key", "time", "value", "event_time", "known_time", "source", "kind")
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """A decoded predict body; all lists have one entry a row."""
+
+    rows: Sequence[Mapping[str, Value]]
+    ids: list[str]
+    keys: list[str]
+    times: list[datetime]
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body."""
+    try:
+        value = msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        raise InputError(f"the body is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"wanted a JSON object, found {type(value).__name__}")
+    return value
+
+
+def predict_request(body: bytes, now: datetime) -> PredictRequest:
+    """`{"rows": [...], "key"?, "id"?, "time"?}`; key, id and time may be one value or one a row."""
+    data = decode(body)
+    _known_keys(data, _PREDICT_KEYS, "the body")
+    rows = data.get("rows")
+    if not isinstance(rows, list):
+        raise InputError('wanted {"rows": [{feature: value}, ...]}, found no list "rows"')
+    if not rows:
+        raise InputError('"rows" is empty; wanted at least one row')
+    if len(rows) > MOST_ROWS:
+        raise InputError(f'"rows" has {len(rows)} rows; wanted at most {MOST_ROWS} a request')
+    ids = _ids(data.get("id"), len(rows))
+    keys = ids if data.get("key") is None else _texts(data["key"], len(rows), "key")
+    given = data.get("time")
+    times = [moment(t, "time") for t in _spread(given, len(rows), "time")] if given is not None else [now] * len(rows)
+    return PredictRequest(rows, ids, keys, times)
+
+
+def outcome(model: str, item: object, version: ModelVersion, now: datetime) -> Outcome:
+    """One item of an outcomes body.
+
+    Raises:
+        InputError: says what was wanted; the other items of the request are not affected.
+    """
+    if not isinstance(item, dict):
+        raise InputError(f"wanted an object, found {type(item).__name__}")
+    _known_keys(item, _OUTCOME_KEYS, "the outcome")
+    prediction_id, key = item.get("prediction_id"), item.get("key")
+    if prediction_id is None and (key is None or item.get("time") is None):
+        raise InputError('wanted "prediction_id", or "key" and "time" of the prediction')
+    for name, value in (("prediction_id", prediction_id), ("key", key), ("source", item.get("source"))):
+        if value is not None and not (isinstance(value, str) and value):
+            raise InputError(f'"{name}": wanted text, found {value!r}')
+    kind = item.get("kind", OutcomeKind.OUTCOME.value)
+    if kind not in set(OutcomeKind):
+        raise InputError(f'"kind": {list_known(str(kind), [k.value for k in OutcomeKind])}')
+    if "value" not in item:
+        raise InputError('"value" is missing')
+    known = moment(item["known_time"], "known_time") if item.get("known_time") is not None else now
+    return Outcome(
+        model=model,
+        value=_outcome_value(item["value"], version, OutcomeKind(kind)),
+        event_time=moment(item["event_time"], "event_time") if item.get("event_time") is not None else known,
+        known_time=known,
+        prediction_id=prediction_id,
+        key=key,
+        time=moment(item["time"], "time") if item.get("time") is not None else None,
+        source=item.get("source") or "api",
+        kind=OutcomeKind(kind),
+    )
+
+
+def moment(value: object, name: str) -> datetime:
+    """A time given as RFC 3339 text or epoch seconds, in UTC."""
+    try:
+        if isinstance(value, str):
+            found = datetime.fromisoformat(value)
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise InputError(f'"{name}": {value!r} is no time: {error}') from error
+    raise InputError(f'"{name}": wanted a time such as "2013-07-15T12:00:00Z" or epoch seconds, found {value!r}')
+
+
+def _outcome_value(value: Any, version: ModelVersion, kind: OutcomeKind) -> Value:
+    if kind is OutcomeKind.RETRACTION:
+        return None
+    if version.task is Task.REGRESSION:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InputError(f'"value": wanted a finite number, found {value!r}')
+        return float(value)
+    for label in version.classes or ():
+        if value == label and isinstance(value, bool) == isinstance(label, bool):
+            return label
+    raise InputError(f'"value": wanted one of {list(version.classes or ())}, found {value!r}')
+
+
+def _known_keys(data: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in data:
+        if key not in known:
+            raise InputError(f"{where} has an unknown key {key!r}; {list_known(key, known)}")
+
+
+def _ids(given: object, n: int) -> list[str]:
+    if given is None:
+        return [str(uuid_utils.uuid7()) for _ in range(n)]
+    if isinstance(given, str) and n > 1:
+        return [f"{_texts(given, 1, 'id')[0]}/{i}" for i in range(n)]
+    ids = _texts(given, n, "id")
+    if len(set(ids)) < n:
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise InputError(f'"id": {twice!r} stands twice in this request; wanted a different id for each row')
+    return ids
+
+
+def _texts(given: object, n: int, name: str) -> list[str]:
+    values = _spread(given, n, name)
+    for value in values:
+        if not isinstance(value, str) or not 0 < len(value) <= 500:
+            raise InputError(f'"{name}": wanted text of 1 to 500 characters, found {value!r:.60}')
+    return values
+
+
+def _spread(given: object, n: int, name: str) -> list[Any]:
+    if not isinstance(given, list):
+        return [given] * n
+    if len(given) != n:
+        raise InputError(f'"{name}" has {len(given)} entries for {n} rows; wanted one for each row, or a single value')
+    return given

@@ -1,0 +1,87 @@
+"""The child process that holds one version: reads columns from its socket, writes answers. It ends with its gateway."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")  # before numpy is loaded; versions share the cores with each other
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import msgspec  # noqa: E402  the environment above comes first
+
+from afterfit.adapters.model_folder import Scorer, read_version  # noqa: E402
+from afterfit.errors import AfterfitError  # noqa: E402
+
+HEADER = struct.Struct("!I")
+_PR_SET_PDEATHSIG = 1
+
+
+def serve(channel: socket.socket, folder: Path) -> None:
+    """Load, probe, say so, then answer until the other end is closed."""
+    try:
+        scorer = Scorer(read_version(folder))
+        scorer.probe()
+    except AfterfitError as error:
+        send(channel, {"failed": str(error)})
+        return
+    send(channel, {"ready": True})
+    while (request := receive(channel)) is not None:
+        try:
+            predictions, scores = scorer.answer(scorer.frame(request["columns"]))
+            reply: dict[str, Any] = {"predictions": predictions, "scores": scores}
+        except AfterfitError as error:
+            reply = {"error": str(error)}
+        except (TypeError, ValueError) as error:  # a value that does not fit the dtype of training
+            reply = {"error": f"the rows do not fit the model's dtypes: {error}"}
+        send(channel, {"id": request["id"], **reply})
+
+
+def send(channel: socket.socket, message: Any) -> None:
+    """One length-prefixed msgpack message."""
+    body = msgspec.msgpack.encode(message)
+    channel.sendall(HEADER.pack(len(body)) + body)
+
+
+def receive(channel: socket.socket) -> Any:
+    """The next message, or None once the gateway is gone."""
+    header = _exactly(channel, HEADER.size)
+    if header is None:
+        return None
+    body = _exactly(channel, HEADER.unpack(header)[0])
+    return None if body is None else msgspec.msgpack.decode(body)
+
+
+def _exactly(channel: socket.socket, size: int) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < size:
+        part = channel.recv(size - len(parts))
+        if not part:
+            return None
+        parts += part
+    return bytes(parts)
+
+
+def main() -> None:
+    """Entry point of the child."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which stops us in order
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with socket.socket(fileno=options.fd) as channel:
+        serve(channel, options.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""One look at one window: every column and check gives a finding, and one broken column never hides the others.
+
+The chance of any false finding in the window is at most `alpha`: it is shared evenly over all checks that can fire, and
+each check's p-value is the larger of two: that for independent rows, and that of the reference's own blocks, which
+knows that the rows of one day are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import binom
+
+from afterfit.monitoring.reference import Reference, is_constant, outside, statistics
+from afterfit.records import Finding, Severity
+from afterfit.stats import chi2, ks, null_tail, psi, units
+from afterfit.stats.profile import Categorical, Column, Numeric, Profile, profile
+
+FEW_ROWS = 30  # rows below which a window is too small for anything but `type` and `missing`
+FAR_OUTSIDE = 0.5  # share of values outside the reference's range from which the feed is suspected, not the world
+MANY_UNSEEN = 0.05
+FITS = 0.9  # a converted window fits when it lies nearer than this share of the reference's own blocks do
+FIT_BY_CHANCE = 0.1  # upper bound of the share of natural jumps that some conversion happens to undo
+QUALITY = ("unit", "constant", "nulls", "type", "missing")
+
+Check = Callable[["_Look", str, Column, Column], "_Result"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    reference: Reference
+    trailing: Profile | None
+    alpha: float  # of one check
+
+    def blocks(self, column: str, check: str) -> tuple[float, ...]:
+        return self.reference.blocks.get(column, {}).get(check, ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    method: str
+    statistic: float
+    distance: float
+    p_value: float
+    severity: Severity
+    message: str
+
+
+def check_window(
+    reference: Reference,
+    columns: Mapping[str, Any],
+    *,
+    alpha: float,
+    trailing: Profile | None = None,
+    prediction: Any | None = None,
+) -> list[Finding]:
+    """All findings of a window, drifted or not, in the order of the reference's columns.
+
+    Args:
+        reference: of the live version.
+        columns: arrays of shape (n_rows,) as `columns_of` gives them.
+        alpha: chance of any false finding in this window, in (0, 1).
+        trailing: merged profile of the last healthy windows, against which a changed unit shows best.
+        prediction: the version's own answers, one number (or label) a row.
+    """
+    kinds = {n: "number" if isinstance(c, Numeric) else "text" for n, c in reference.profile.columns.items()}
+    found: list[Finding] = []
+    usable: list[tuple[str, Column, Column]] = []
+    for name, before in reference.profile.columns.items():
+        if name not in columns:
+            found.append(_broken(name, "missing", before, "the column is missing"))
+            continue
+        try:
+            usable.append((name, before, profile({name: columns[name]}, kinds).columns[name]))
+        except (TypeError, ValueError):
+            what = f"wanted {kinds[name]}, found {np.asarray(columns[name]).dtype}"
+            found.append(_broken(name, "type", before, f"the column changed its type: {what}"))
+    found += [_extra(name) for name in columns if name not in reference.profile.columns]
+    if prediction is not None and reference.prediction is not None:
+        kind = "number" if isinstance(reference.prediction, Numeric) else "text"
+        usable.append(("prediction", reference.prediction, profile({"p": prediction}, {"p": kind}).columns["p"]))
+    tests = sum(len(_checks(name, before)) for name, before, _ in usable)
+    look = _Look(reference, trailing, alpha / max(tests, 1))
+    for name, before, now in usable:
+        found += _column(look, name, before, now)
+    return found
+
+
+def is_healthy(findings: list[Finding]) -> bool:
+    """Whether nothing in the window says that a feed is broken."""
+    return not any(f.drifted and f.severity is Severity.CRITICAL for f in findings)
+
+
+def _column(look: _Look, name: str, before: Column, now: Column) -> list[Finding]:
+    if now.n < FEW_ROWS:
+        message = f"{name}: {now.n} rows are too few to judge, wanted {FEW_ROWS}"
+        return [
+            _finding(name, "no_data", _Result("count", 0.0, 0.0, 1.0, Severity.INFO, message), look.alpha, before, now)
+        ]
+    found = [
+        _finding(name, check, test(look, name, before, now), look.alpha, before, now)
+        for check, test in _checks(name, before).items()
+    ]
+    changed_unit = any(f.check == "unit" and f.drifted for f in found)
+    return [f for f in found if not (changed_unit and f.check in ("drift", "range"))]  # the cause, not its effects
+
+
+def _checks(name: str, before: Column) -> dict[str, Check]:
+    if name == "prediction":
+        return {"prediction": _drift}
+    if isinstance(before, Numeric):
+        checks: dict[str, Check] = {"nulls": _nulls, "drift": _drift, "range": _range}
+        return {**checks, "constant": _constant, "unit": _unit} if not is_constant(before) else checks
+    texts: dict[str, Check] = {"nulls": _nulls, "drift": _drift, "unseen": _unseen}
+    return {**texts, "constant": _constant} if not is_constant(before) else texts
+
+
+def _nulls(look: _Look, name: str, before: Column, now: Column) -> _Result:
+    rate, usual = now.nulls / now.n, before.nulls / max(before.n, 1)
+    rows = float(binom.sf(now.nulls - 1, now.n, (before.nulls + 1) / (before.n + 2)))
+    blocks = null_tail.p_value(statistics(now, before)["nulls"], look.blocks(name, "nulls"))
+    severity = Severity.CRITICAL if rate - usual > MANY_UNSEEN else Severity.WARNING
+    message = f"{name}: {rate:.1%} of the values are null, {usual:.1%} in the reference"
+    return _Result("binomial test, block null", rate, rate - usual, max(rows, blocks), severity, message)
+
+
+def _drift(look: _Look, name: str, before: Column, now: Column) -> _Result:
+    blocks = look.blocks(name, "drift")
+    index = psi.psi(before, now)
+    if isinstance(before, Numeric) and isinstance(now, Numeric):
+        d = ks.distance(before, now)
+        rows = ks.p_value(d, before.values, now.values)
+        middle = [c.quantiles([0.5])[0] for c in (before, now)]
+        said = f"KS distance {d:.2f}, PSI {index:.2f}, median {middle[0]:.4g} → {middle[1]:.4g}"
+        method = "Kolmogorov-Smirnov, block null"
+    elif isinstance(before, Categorical) and isinstance(now, Categorical):
+        d, rows = chi2.total_variation(before, now), chi2.p_value(before, now)
+        said = f"total variation {d:.2f}, PSI {index:.2f}{_moved(before, now)}"
+        method = "chi-squared, block null"
+    else:
+        raise TypeError("a column and its reference are of one kind")
+    p = max(rows, null_tail.p_value(statistics(now, before)["drift"], blocks))
+    what = "the model's own answers" if name == "prediction" else name
+    return _Result(method, d, d, p, Severity.WARNING, f"{what}: the distribution moved, {said}")
+
+
+def _range(look: _Look, name: str, before: Column, now: Column) -> _Result:
+    if not isinstance(before, Numeric) or not isinstance(now, Numeric):
+        raise TypeError("only numbers have a range")
+    share = outside(now, before)
+    rows = float(binom.sf(round(share * now.values) - 1, now.values, 2.0 / (before.values + 2)))
+    p = max(rows, null_tail.p_value(share, look.blocks(name, "range")))
+    spread = before.high - before.low
+    far = share > FAR_OUTSIDE and max(before.low - now.low, now.high - before.high) > spread
+    message = (
+        f"{name}: {share:.1%} of the values lie outside the reference's range {before.low:.4g} to {before.high:.4g}"
+    )
+    severity = Severity.CRITICAL if far else Severity.WARNING
+    return _Result("binomial test, block null", share, share, p, severity, message)
+
+
+def _unseen(look: _Look, name: str, before: Column, now: Column) -> _Result:
+    if not isinstance(before, Categorical) or not isinstance(now, Categorical):
+        raise TypeError("only categories can be unseen")
+    fresh = {k: v for k, v in now.counts.items() if k not in before.counts}
+    n = sum(fresh.values()) if not before.other else 0
+    once = sum(v == 1 for v in before.counts.values())  # Good and Turing: the chance of something new
+    p = float(binom.sf(n - 1, now.values, min(1.0, (once + 1) / (before.values + 2)))) if n else 1.0
+    share = n / now.values if now.values else 0.0
+    names = ", ".join(sorted(fresh, key=lambda k: -fresh[k])[:3])
+    message = f"{name}: {share:.1%} of the values are categories never seen before ({names})"
+    severity = Severity.CRITICAL if share > FAR_OUTSIDE else Severity.WARNING
+    return _Result(
+        "binomial test, Good-Turing rate",
+        share,
+        share,
+        p,
+        severity,
+        message if n else f"{name}: all categories are known",
+    )
+
+
+def _constant(look: _Look, name: str, before: Column, now: Column) -> _Result:
+    if not is_constant(now):
+        return _Result("largest share", 0.0, 0.0, 1.0, Severity.INFO, f"{name}: varies")
+    counts = list(before.counts.values()) if isinstance(before, Categorical) else before.counts.tolist()
+    rows = (max(counts, default=0) / max(before.values, 1)) ** now.values
+    blocks = look.blocks(name, "constant")
+    p = max(rows, sum(blocks) / len(blocks) if blocks else 0.0)
+    value = next(iter(now.counts)) if isinstance(now, Categorical) else f"{now.low:.6g}"
+    message = f"{name}: stuck at {value} in all {now.values:,} rows; it varied in the reference"
+    return _Result("largest share, block null", 1.0, 1.0, p, Severity.CRITICAL, message)
+
+
+def _unit(look: _Look, name: str, before: Column, now: Column) -> _Result:
+    """A jump that no healthy block made, and that one known conversion undoes."""
+    trailing = look.trailing.columns.get(name) if look.trailing is not None else None
+    baseline = trailing if isinstance(trailing, Numeric) and trailing.values else before
+    if not isinstance(baseline, Numeric) or not isinstance(now, Numeric):
+        raise TypeError("only numbers have a unit")
+    jump, blocks = units.gap(now, baseline), look.blocks(name, "unit")
+    quiet = _Result("median ratio", 0.0, 0.0, 1.0, Severity.INFO, f"{name}: no sign of a changed unit")
+    if not now.values or np.isnan(jump):
+        return quiet
+    conversion, left = units.best(now, baseline)
+    usual = float(np.quantile(blocks, FITS)) if len(blocks) >= null_tail.FEWEST else 0.5
+    if left > min(usual, jump / 3.0):
+        return quiet
+    rows = ks.p_value(ks.distance(baseline, now), baseline.values, now.values)
+    p = max(rows, null_tail.p_value(jump, blocks) * FIT_BY_CHANCE)
+    was, found = baseline.quantiles([0.5])[0], now.quantiles([0.5])[0]
+    message = (
+        f"{name}: looks like a unit change {conversion.name} (median {was:.4g} → {found:.4g}; converted back it fits)"
+    )
+    return _Result(
+        "quantile gap before and after conversion, block null", jump, jump - left, p, Severity.CRITICAL, message
+    )
+
+
+def _moved(before: Categorical, now: Categorical) -> str:
+    def change(k: str) -> float:
+        return now.counts.get(k, 0) / now.values - before.counts.get(k, 0) / before.values
+
+    if not now.values or not before.values:
+        return ""
+    most = max({**before.counts, **now.counts}, key=lambda k: abs(change(k)))
+    return f", most for {most!r} ({change(most):+.1%})"
+
+
+def _finding(name: str, check: str, r: _Result, alpha: float, before: Column, now: Column) -> Finding:
+    drifted = check != "no_data" and r.p_value < alpha
+    return Finding(
+        column=name,
+        check=check,
+        method=r.method,
+        statistic=r.statistic,
+        distance=r.distance,
+        p_value=r.p_value,
+        threshold=alpha,
+        drifted=drifted,
+        severity=r.severity if drifted else Severity.INFO,
+        message=r.message,
+        n_reference=before.n,
+        n_window=now.n,
+    )
+
+
+def _broken(name: str, check: str, before: Column, message: str) -> Finding:
+    return Finding(
+        name, check, "schema", 1.0, 1.0, 0.0, 0.0, True, Severity.CRITICAL, f"{name}: {message}", before.n, 0
+    )
+
+
+def _extra(name: str) -> Finding:
+    message = f"{name}: a column that the reference does not have"
+    return Finding(name, "extra", "schema", 1.0, 1.0, 0.0, 0.0, True, Severity.WARNING, message, 0, 0)

@@ -1,0 +1,106 @@
+"""Findings that belong together become one incident, from the first window that shows them to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from afterfit.monitoring.checks import QUALITY
+from afterfit.records import Finding, Incident, Severity, Window
+
+QUIET = 3  # windows in a row without a finding after which an incident closes
+MOST_MESSAGES = 20
+_RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
+
+
+def kind_of(finding: Finding) -> str:
+    """quality (a feed is broken), drift (the world changed) or performance (the answers got worse)."""
+    if finding.check == "performance":
+        return "performance"
+    broken = finding.check in QUALITY or finding.severity is Severity.CRITICAL
+    return "quality" if broken and finding.severity is Severity.CRITICAL else "drift"
+
+
+def group(
+    findings: Sequence[Finding],
+    open_incidents: Sequence[Incident],
+    *,
+    model: str,
+    version: int,
+    window: Window,
+    now: datetime,
+    quiet: int = QUIET,
+) -> list[Incident]:
+    """The incidents to save after one window: opened, continued, or closed. One is open per kind at most.
+
+    A column with a quality finding explains its own drift: it opens no drift incident.
+
+    Args:
+        findings: of one window; those that did not drift are ignored.
+        open_incidents: the model's open ones of the kinds that these findings can have.
+        window, now: what was looked at, and when.
+        quiet: windows without a finding after which an incident closes.
+    """
+    drifted = [f for f in findings if f.drifted]
+    broken = {f.column for f in drifted if kind_of(f) == "quality"}
+    by_kind: dict[str, list[Finding]] = {}
+    for finding in drifted:
+        kind = kind_of(finding)
+        if kind == "quality" or finding.column not in broken:
+            by_kind.setdefault(kind, []).append(finding)
+    saved = []
+    known = {i.kind: i for i in open_incidents}
+    for kind, mine in by_kind.items():
+        if kind in known:
+            saved.append(_continue(known[kind], mine, now))
+        else:
+            saved.append(_open(kind, mine, model, version, window, now))
+    saved += [_calm(i, now, quiet) for kind, i in known.items() if kind not in by_kind]
+    return saved
+
+
+def _open(kind: str, findings: list[Finding], model: str, version: int, window: Window, now: datetime) -> Incident:
+    return Incident(
+        id=f"{model}-{kind}-{window.start:%Y%m%dT%H%M}",
+        model=model,
+        kind=kind,
+        opened_at=now,
+        updated_at=now,
+        severity=max((f.severity for f in findings), key=_RANK.__getitem__),
+        title=_title(findings),
+        columns=_unique(f.column for f in findings),
+        checks=_unique(f.check for f in findings),
+        messages=_unique(f.message for f in findings)[:MOST_MESSAGES],
+        version=version,
+    )
+
+
+def _continue(incident: Incident, findings: list[Finding], now: datetime) -> Incident:
+    messages = (*incident.messages, *(f.message for f in findings if f.column not in incident.columns))
+    return replace(
+        incident,
+        updated_at=now,
+        severity=max((incident.severity, *(f.severity for f in findings)), key=_RANK.__getitem__),
+        columns=_unique((*incident.columns, *(f.column for f in findings))),
+        checks=_unique((*incident.checks, *(f.check for f in findings))),
+        messages=messages[:MOST_MESSAGES],
+        quiet_windows=0,
+    )
+
+
+def _calm(incident: Incident, now: datetime, quiet: int) -> Incident:
+    windows = incident.quiet_windows + 1
+    return replace(incident, quiet_windows=windows, closed_at=now if windows >= quiet else None)
+
+
+def _title(findings: list[Finding]) -> str:
+    """The worst finding in its own words, and how many more columns there are."""
+    ordered = sorted(findings, key=lambda f: (-_RANK[f.severity], f.p_value, -f.distance))
+    others = [c for c in _unique(f.column for f in ordered) if c != ordered[0].column]
+    more = f"; also {', '.join(others[:4])}{' ...' if len(others) > 4 else ''}" if others else ""
+    return ordered[0].message + more
+
+
+def _unique(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))

@@ -1,0 +1,161 @@
+"""What is kept of the world a model was trained in: its profile, and how far apart its own days lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afterfit.stats import chi2, ks, units
+from afterfit.stats.profile import Categorical, Column, Numeric, Profile, column_from_dict, column_to_dict, profile
+
+Floats = NDArray[np.float64]
+SCHEMA = 1
+TRAILING = 7  # blocks before a block that its unit check is measured against
+SMALL_BLOCK = 20  # rows below which a block says nothing about the spread between blocks
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Profile of the training rows, of the model's own answers to them, and the statistics between blocks of time.
+
+    `blocks[column][check]` holds one value a block: how strange that block looks beside the rest of the reference. It
+    is empty when the rows had no times.
+    """
+
+    profile: Profile
+    prediction: Column | None
+    blocks: Mapping[str, Mapping[str, tuple[float, ...]]]
+    window: float  # seconds a block covers
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able and versioned."""
+        return {
+            "schema": SCHEMA,
+            "profile": self.profile.to_dict(),
+            "prediction": column_to_dict(self.prediction) if self.prediction is not None else None,
+            "blocks": {c: {k: list(v) for k, v in checks.items()} for c, checks in self.blocks.items()},
+            "window": self.window,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`."""
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"a reference of schema {data.get('schema')!r}; this version reads schema {SCHEMA}")
+        return cls(
+            profile=Profile.from_dict(data["profile"]),
+            prediction=column_from_dict(data["prediction"]) if data["prediction"] is not None else None,
+            blocks={c: {k: tuple(v) for k, v in checks.items()} for c, checks in data["blocks"].items()},
+            window=data["window"],
+        )
+
+
+def build_reference(
+    columns: Mapping[str, Any],
+    *,
+    kinds: Mapping[str, str],
+    times: Floats | None,
+    prediction: Any | None,
+    window: float,
+) -> Reference:
+    """The reference of a training frame.
+
+    Args:
+        columns: arrays of shape (n_rows,); numbers as float with NaN for null, text as objects with None.
+        kinds: number, integer, boolean or text by column.
+        times: event times in epoch seconds, shape (n_rows,), or None: then rows are taken as independent.
+        prediction: one number a row (see `prediction_column`), or text labels, or None.
+        window: seconds that one look will cover; the reference is cut into blocks of this length.
+    """
+    data, all_kinds = dict(columns), dict(kinds)
+    if prediction is not None:
+        data["prediction"] = prediction
+        all_kinds["prediction"] = "number" if np.asarray(prediction).dtype.kind == "f" else "text"
+    whole = profile(data, all_kinds)
+    blocks = _between_blocks(data, all_kinds, whole, times, window) if times is not None else {}
+    features = {name: column for name, column in whole.columns.items() if name in columns}
+    return Reference(Profile(whole.n, features), whole.columns.get("prediction"), blocks, window)
+
+
+def statistics(column: Column, rest: Column) -> dict[str, float]:
+    """How strange a column looks beside another of the same kind; larger is stranger."""
+    found = {"nulls": float(np.arcsin(np.sqrt(column.nulls / column.n))) if column.n else 0.0}
+    if isinstance(column, Numeric) and isinstance(rest, Numeric):
+        d = ks.distance(column, rest)
+        found |= {"drift": logit(d, column.values), "range": outside(column, rest)}
+    elif isinstance(column, Categorical) and isinstance(rest, Categorical):
+        found["drift"] = logit(chi2.total_variation(rest, column), column.values)
+    return found
+
+
+def logit(distance: float, n: int) -> float:
+    """A distance in [0, 1] stretched to the line, so that a tail can be fitted to it; finite for n rows."""
+    edge = 1.0 / (2.0 * max(n, 1) + 1.0)
+    d = min(max(distance, edge), 1.0 - edge)
+    return float(np.log(d / (1.0 - d)))
+
+
+def outside(column: Numeric, rest: Numeric) -> float:
+    """Share of values beyond the smallest and largest value of the other column (up to a bin's width)."""
+    if not column.values or not rest.values:
+        return 0.0
+    beyond = (column.bins < rest.bins[0]) | (column.bins > rest.bins[-1])
+    return float(column.counts[beyond].sum() / column.values)
+
+
+def is_constant(column: Column) -> bool:
+    """Whether all values are the same (and there is one)."""
+    if isinstance(column, Numeric):
+        return column.values > 0 and column.low == column.high
+    return column.values > 0 and len(column.counts) == 1 and column.other == 0
+
+
+def _between_blocks(
+    data: Mapping[str, Any], kinds: Mapping[str, str], whole: Profile, times: Floats, window: float
+) -> dict[str, dict[str, tuple[float, ...]]]:
+    _, block = np.unique(np.floor(times / window), return_inverse=True)
+    order = np.argsort(block, kind="stable")
+    cuts = np.searchsorted(block[order], np.arange(1, block.max(initial=0) + 1))
+    parts = [rows for rows in np.split(order, cuts) if len(rows) >= SMALL_BLOCK]
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in data}
+    for name, values in data.items():
+        array = np.asarray(values)
+        kind = {name: kinds[name]}
+        own = [profile({name: array[rows]}, kind).columns[name] for rows in parts]
+        for at, column in enumerate(own):
+            for check, value in statistics(column, _without(whole.columns[name], column)).items():
+                found[name].setdefault(check, []).append(value)
+            found[name].setdefault("constant", []).append(float(is_constant(column)))
+            if isinstance(column, Numeric) and at >= 1:
+                found[name].setdefault("unit", []).append(_jump(column, own[max(0, at - TRAILING) : at]))
+    return {name: {k: tuple(v) for k, v in checks.items()} for name, checks in found.items()}
+
+
+def _without(whole: Column, part: Column) -> Column:
+    """The rest of the reference once a block is taken out; only what the statistics read is exact."""
+    if isinstance(whole, Numeric) and isinstance(part, Numeric):
+        counts = whole.counts.copy()
+        counts[np.searchsorted(whole.bins, part.bins)] -= part.counts
+        kept = counts > 0
+        return Numeric(
+            whole.n - part.n, whole.nulls - part.nulls, 0, 0, whole.low, whole.high, whole.mean, whole.m2,
+            whole.bins[kept], counts[kept],
+        )  # fmt: skip
+    if isinstance(whole, Categorical) and isinstance(part, Categorical):
+        left = {k: v - part.counts.get(k, 0) for k, v in whole.counts.items()}
+        return Categorical(
+            whole.n - part.n, whole.nulls - part.nulls, {k: v for k, v in left.items() if v > 0}, whole.other
+        )
+    raise TypeError("a block has the kind of its whole")
+
+
+def _jump(column: Numeric, before: list[Column]) -> float:
+    baseline: Any = before[0]
+    for part in before[1:]:
+        baseline = baseline + part
+    jump = units.gap(column, baseline)
+    return 0.0 if np.isnan(jump) else jump

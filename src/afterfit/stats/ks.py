@@ -1,0 +1,41 @@
+"""Kolmogorov-Smirnov distance between two numeric profiles, and its p-value for independent rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import kolmogorov
+
+from afterfit.stats.profile import Numeric
+
+
+def distance(a: Numeric, b: Numeric) -> float:
+    """Largest difference of the two cumulative distributions, in [0, 1]; 0 when one is empty.
+
+    Exact up to the bins (relative width 1/4096).
+
+    >>> distance(Numeric.of([1.0, 2.0]), Numeric.of([3.0, 4.0]))
+    1.0
+    """
+    if not a.values or not b.values:
+        return 0.0
+    bins, place = np.unique(np.concatenate([a.bins, b.bins]), return_inverse=True)
+    step = np.concatenate([a.counts / a.values, -b.counts / b.values])
+    return float(min(1.0, np.abs(np.cumsum(np.bincount(place, step, minlength=len(bins)))).max()))
+
+
+def p_value(d: float, n: int, m: int) -> float:
+    """Chance of a distance of at least `d` between independent samples of n and m rows of one distribution.
+
+    Asymptotic, with Stephens' correction for small samples; conservative for columns with ties.
+
+    References:
+        Stephens (1970), Use of the Kolmogorov-Smirnov, Cramér-von Mises and
+        related statistics without extensive tables.
+
+    >>> p_value(0.0, 100, 100)
+    1.0
+    """
+    if n == 0 or m == 0:
+        return 1.0
+    root = np.sqrt(n * m / (n + m))
+    return float(kolmogorov((root + 0.12 + 0.11 / root) * d))
