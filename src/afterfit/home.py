@@ -1,13 +1,13 @@
-"""One home, opened: the configuration and everything that is kept under it."""
+"""One home, opened: the configuration and everything that is kept under it; and the way of a new version into it."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from afterfit.config import Config, load
+from afterfit.config import Config, ModelConfig, load
 from afterfit.errors import SetupError
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from afterfit.adapters.mlflow_registry import MlflowRegistry
     from afterfit.adapters.routes_board import FileRoutesBoard
     from afterfit.adapters.subprocess_jobs import SubprocessJobs
+    from afterfit.records import ModelVersion
+    from afterfit.tracking.draft import Draft
 
 CONFIG_FILE = "afterfit.toml"
 
@@ -76,6 +78,43 @@ class Home:
 def find_config(start: Path | None = None) -> Config:
     """afterfit.toml of a folder (default: the working folder) with the AFTERFIT_* variables; defaults without a file."""
     return load((start or Path.cwd()) / CONFIG_FILE, os.environ)
+
+
+def put_under_care(made: Draft, home: Home, *, actor: str, card: str | None = None) -> ModelVersion:
+    """Profile the training data of a draft, and take both to registry, store and ledger."""
+    from afterfit.tracking.register import register
+
+    return register(
+        made,
+        reference_of(made, home.config),
+        registry=home.registry,
+        versions=home.store,
+        ledger=home.store,
+        actor=actor,
+        card=card,
+    )
+
+
+def reference_of(made: Draft, config: Config) -> dict[str, Any]:
+    """What windows of this version will be compared with.
+
+    The model's answers to its training rows show how far apart blocks of time lie; but a model that has learned those
+    rows by heart answers new ones differently from the first day on. So where the hold-out's answers lie further away
+    than any block does (or there are no blocks), they are what later answers are compared with.
+    """
+    from afterfit.monitoring.columns import frame_columns, kinds_of
+    from afterfit.monitoring.reference import build_reference, statistics
+
+    kinds = kinds_of(made.version.features)
+    window = config.models[made.version.model].window if made.version.model in config.models else ModelConfig.window
+    columns = frame_columns(made.X, kinds)
+    reference = build_reference(columns, kinds=kinds, times=made.times, prediction=made.answers, window=window)
+    if made.unseen_answers is not None and reference.prediction is not None:
+        unseen = build_reference({}, kinds={}, times=None, prediction=made.unseen_answers, window=window).prediction
+        blocks = reference.blocks.get("prediction", {}).get("drift", ())
+        if unseen is not None and (not blocks or statistics(unseen, reference.prediction)["drift"] > max(blocks)):
+            reference = replace(reference, prediction=unseen)
+    return reference.to_dict()
 
 
 def _make(home: Path) -> None:

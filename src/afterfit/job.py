@@ -44,7 +44,8 @@ def main(folder: Path) -> int:
     """Run the job of a folder. Returns the exit code: 0 when it succeeded, 1 when it left a problem."""
     began = time.monotonic()
     job = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
-    threading.Thread(target=_watch, args=(folder, float(job["time_limit"])), daemon=True).start()
+    done = threading.Event()
+    threading.Thread(target=_watch, args=(folder, float(job["time_limit"]), done), daemon=True).start()
     os.nice(_NICE)
     data: Mapping[str, Any] = {}
     problem = None
@@ -58,6 +59,7 @@ def main(folder: Path) -> int:
         problem = f"unexpected {_said(error)}; the whole story is in {folder / 'log.txt'}"
     sys.stdout.flush()
     sys.stderr.flush()
+    done.set()
     write_result(folder, data, problem, time.monotonic() - began)
     return 0 if problem is None else 1
 
@@ -70,8 +72,7 @@ def train(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """
     from afterfit.adapters.frames import to_times, typed_frame
     from afterfit.adapters.model_folder import Scorer, read_version
-    from afterfit.api import put_under_care
-    from afterfit.home import Home
+    from afterfit.home import Home, put_under_care
     from afterfit.tracking.draft import Labelled, draft
 
     config = msgspec.convert(inputs["config"], Config, dec_hook=_path)
@@ -99,7 +100,7 @@ def train(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
     losses = _losses(folder, holdout, frames[1].X, champion, Scorer(made.version, model), before)
     home = Home.open(config)
     try:
-        version = put_under_care(made, home, actor="controller", seed=seed)
+        version = put_under_care(made, home, actor="controller")
     finally:
         home.close()
     return {"version": version.version, "metrics": dict(version.metrics), "losses": losses}
@@ -137,7 +138,9 @@ def _losses(
         version = scorer.version
         own = frame if version.features == judge.features else typed_frame(table, version.features)
         prediction, scores = scorer.answer(own)
-        columns[who] = bounded_loss(judge.task, outcome, prediction, scores, version.classes, judge.loss_scale)
+        columns[who] = bounded_loss(
+            judge.task, outcome, np.asarray(prediction), scores, version.classes, judge.loss_scale
+        )
     path = folder / "losses.parquet"
     pq.write_table(pa.table(columns).sort_by("time"), path)
     return str(path)
@@ -151,7 +154,9 @@ def _labels(table: pa.Table, version: ModelVersion) -> pd.Series:
     if version.classes is None:
         strange = sorted({repr(v) for v in values if isinstance(v, str) or v is None})
         if strange:
-            raise JobError(f"outcomes such as {', '.join(strange[:3])} are no numbers, but {version.model} is a regression")
+            raise JobError(
+                f"outcomes such as {', '.join(strange[:3])} are no numbers, but {version.model} is a regression"
+            )
         return pd.Series(values, dtype=float)
     known = {c: c for c in version.classes}
     return pd.Series([known.get(v, v) for v in values])
@@ -166,7 +171,7 @@ def _fit(config: Config, name: str, data: Any, seed: int) -> Any:
         raise JobError(f'[models.{name}] has no `train`, so there is nothing to train with; add: train = "train:fit"')
     function = _function(target, config.root)
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  the user's code may draw from the global state; this process is its own
+    np.random.seed(seed % 2**32)  # the user's code may draw from the global state; this process is its own
     try:
         model = function(data.X, data.y, None)
     except (Exception, SystemExit) as error:
@@ -236,16 +241,14 @@ def _path(kind: type, value: Any) -> Any:
     return Path(value) if issubclass(kind, Path) else value
 
 
-def _watch(folder: Path, limit: float) -> None:
+def _watch(folder: Path, limit: float, done: threading.Event) -> None:
     """Ends the whole process group when time is up, or when somebody has spoken about this job already."""
     deadline = time.monotonic() + limit
-    while not (folder / "result.json").exists():
+    while not done.wait(_WATCH):
         if time.monotonic() > deadline:
             write_result(folder, {}, over_time(limit), limit)
-            break
-        time.sleep(_WATCH)
-    if threading.main_thread().is_alive():
-        os.killpg(os.getpgid(0), signal.SIGKILL)
+        if (folder / "result.json").exists():
+            os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from afterfit.adapters.journal_file import JournalReader
 from afterfit.adapters.journal_rows import KINDS, OUTCOME, PREDICTION, SHADOW
 from afterfit.adapters.lake_queries import LakeQueries
 from afterfit.adapters.lake_table import LakeTable
-from afterfit.errors import ConflictError, StoreError
+from afterfit.errors import ConflictError, SetupError, StoreError
 from afterfit.ports import Drained
 from afterfit.records import Feature, Window
 
 BATCH = 50_000  # journal rows held in memory, and at most that many rows a commit
+_REFUSED = "[]^|\\"  # signs in a path on which delta-rs 1.6 panics, which would take the process along
 _PATIENCE = 120.0  # seconds to wait for another process that drains
 
 
@@ -28,12 +29,21 @@ class DeltaLake:
 
     Readers and one drain at a time may work at once, in any number of processes.
 
+    Raises:
+        SetupError: the path of the folder has a sign that Delta tables can't have.
+
     >>> import tempfile
     >>> DeltaLake(Path(tempfile.mkdtemp())).counts("flight-delay")
     {'predictions': 0, 'outcomes': 0, 'shadows': 0, 'waiting': 0}
     """
 
     def __init__(self, folder: Path) -> None:
+        found = sorted(set(_REFUSED) & set(folder.absolute().as_posix()))
+        if found:
+            raise SetupError(
+                f"the lake folder {folder.absolute()} has {' '.join(found)} in its path, which Delta tables can't have. "
+                "Rename that folder, or set `home` in afterfit.toml to another one"
+            )
         self.folder = folder
         self._tables = {kind: LakeTable(folder, kind) for kind in KINDS}
         self._queries = LakeQueries()

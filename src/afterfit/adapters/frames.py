@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 from afterfit.errors import InputError
 from afterfit.records import Feature
 
-_WANTED = "a pandas, Polars or Arrow frame, a DuckDB relation, a numpy array (n_rows, n_columns), or a .parquet/.csv path"
+_WANTED = (
+    "a pandas, Polars or Arrow frame, a DuckDB relation, a numpy array (n_rows, n_columns), or a .parquet/.csv path"
+)
 
 
 def to_pandas(frame: Any, what: str = "the frame") -> pd.DataFrame:
@@ -41,6 +43,8 @@ def to_series(values: Any, what: str = "y") -> pd.Series:
     """One column as a pandas Series, rows numbered from 0; keeps its name if it has one."""
     if isinstance(values, pd.Series):
         found = values
+    elif isinstance(values, pd.Index):
+        found = values.to_series()
     elif isinstance(values, pa.Array | pa.ChunkedArray):
         found = values.to_pandas()
     elif isinstance(values, np.ndarray | list | tuple):
@@ -110,7 +114,9 @@ def _convert(frame: Any, what: str) -> pd.DataFrame:
         return _read(Path(frame), what)
     if isinstance(frame, np.ndarray):
         if frame.ndim != 2:
-            raise InputError(f"{what} has shape {frame.shape}: wanted (n_rows, n_columns), such as array.reshape(-1, 1)")
+            raise InputError(
+                f"{what} has shape {frame.shape}: wanted (n_rows, n_columns), such as array.reshape(-1, 1)"
+            )
         return pd.DataFrame(frame, columns=[f"x{i}" for i in range(frame.shape[1])])
     native = nw.from_native(frame, pass_through=True)
     if isinstance(native, nw.LazyFrame):
@@ -125,7 +131,8 @@ def _read(path: Path, what: str) -> pd.DataFrame:
         raise InputError(f"{what}: no such file: {path}")
     try:
         if path.suffix == ".parquet":
-            return pq.read_table(path).to_pandas()
+            table: pd.DataFrame = pq.read_table(path).to_pandas()
+            return table
         if path.suffix == ".csv":
             return pd.read_csv(path)
     except (OSError, ValueError, pa.ArrowException) as error:

@@ -132,7 +132,7 @@ def pack_rows(rows: Sequence[Row], pack: Callable[[Row], Any]) -> list[Any]:
         except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             raise InputError(
                 f"row {number} of model {row.model!r} can't be stored: {error}. Wanted: times with a timezone, ids and "
-                "texts of valid Unicode, and values that are text, float, bool, null or an integer below 2^63"
+                "texts of valid Unicode, and values that are text, number, bool or null"
             ) from error
     return packed
 

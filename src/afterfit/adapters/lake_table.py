@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ _CONFIGURATION = {
     "delta.deletedFileRetentionDuration": f"interval {_KEEP_HOURS} hours",
 }
 _ROUNDING = timedelta(milliseconds=1)  # statistics of Delta may be cut to milliseconds
+_ANSI = re.compile(r"\x1b\[[0-9;]*m|↳")
 
 log = logging.getLogger(__name__)
 
@@ -94,12 +96,8 @@ class LakeTable:
         """
         if self._unseen_commits < _LOOK_EVERY:
             return
-        actions = self._actions()
-        if actions is None:
-            return
-        small = actions.filter(pc.less(actions["size_bytes"], _SMALL))["partition.model"]
-        due = [c["values"] for c in pc.value_counts(small).to_pylist() if c["counts"] >= MANY_FILES]
         try:
+            due = self._models_with_many_files()
             if due:
                 with self._lock, self._teach("compacted"):
                     self._compact(due)
@@ -107,6 +105,13 @@ class LakeTable:
             log.warning("%s It is tried again after the next drain.", error)
         else:
             self._unseen_commits = 0
+
+    def _models_with_many_files(self) -> list[str]:
+        actions = self._actions()
+        if actions is None:
+            return []
+        small = actions.filter(pc.less(actions["size_bytes"], _SMALL))["partition.model"]
+        return [c["values"] for c in pc.value_counts(small).to_pylist() if c["counts"] >= MANY_FILES]
 
     def _compact(self, models: Sequence[str]) -> None:
         table = self._newest()
@@ -152,7 +157,8 @@ class LakeTable:
         try:
             yield
         except (DeltaError, OSError) as error:
+            reason = " ".join(_ANSI.sub("", str(error)).split()).rstrip(".")  # delta-rs draws a coloured tree
             raise StoreError(
-                f"the lake table {self.path} can't be {done}: {error}. Rows that are not in it yet stay in the "
+                f"the lake table {self.path} can't be {done}: {reason}. Rows that are not in it yet stay in the "
                 "journal. Look for a full disk, missing permissions or files removed by hand."
             ) from error

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,18 @@ ALIAS = "champion"
 _BATCH = 100  # parameters in one request, MLflow's own limit
 _LONGEST = 6000  # characters of a parameter or tag
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A version brought here from MLflow."""
+
+    folder: Path  # its files
+    model: Any
+    flavor: str  # sklearn | pyfunc
+    columns: tuple[str, ...] | None  # names of the inputs, from MLflow's signature
+    params: Mapping[str, Any]  # of the run that made it
+    metrics: Mapping[str, float]
 
 
 class MlflowRegistry:
@@ -71,7 +83,7 @@ class MlflowRegistry:
         uri: str,
         *,
         files: Mapping[str, Path] | None = None,
-        fetched: Path | None = None,
+        fetched: Fetched | None = None,
         tracking_uri: str | None = None,
     ) -> ModelVersion:
         """Take over a version that MLflow has already.
@@ -83,7 +95,7 @@ class MlflowRegistry:
             draft: what is known about it.
             uri: `models:/name/3` or `models:/name@alias`.
             files: what to keep beside the model.
-            fetched: where :meth:`fetch` put the model; None: it is fetched now.
+            fetched: what :meth:`fetch` returned; None: it is fetched now.
             tracking_uri: the MLflow it lives in; None: ours.
 
         Raises:
@@ -94,7 +106,9 @@ class MlflowRegistry:
         source = tracking_uri or self._uri
         name, number, run_id = self._find(uri, source)
         with tempfile.TemporaryDirectory(prefix="afterfit-adopt-") as folder:
-            saved = fetched or self.fetch(f"models:/{name}/{number}", Path(folder) / "model", tracking_uri)
+            if fetched is None:
+                fetched = self.fetch(f"models:/{name}/{number}", Path(folder) / "model", tracking_uri)
+            saved = fetched.folder
             if source == self._uri and name == draft.model:
                 here = replace(draft, version=number, uri=f"models:/{name}/{number}", run_id=run_id)
                 return self._place(here, saved, files or {})
@@ -126,28 +140,37 @@ class MlflowRegistry:
 
     # --- beyond the port ------------------------------------------------------------------------------------------
 
-    def fetch(self, uri: str, folder: Path, tracking_uri: str | None = None) -> Path:
-        """Download the model of a registered version to `folder`, which is returned.
+    def fetch(self, uri: str, folder: Path, tracking_uri: str | None = None) -> Fetched:
+        """Download the model of a registered version to `folder` and load it.
 
         Raises:
             InputError, UnknownNameError, StoreError: as :meth:`adopt`.
         """
         source = tracking_uri or self._uri
-        name, number, _ = self._find(uri, source)
-        with visit(source):
+        name, number, run_id = self._find(uri, source)
+        with visit(source) as client:
             from mlflow.artifacts import download_artifacts
 
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="afterfit-fetch-", dir=folder.parent) as aside:
                 found = Path(
                     download_artifacts(
-                        artifact_uri=f"models:/{name}/{number}", dst_path=aside, tracking_uri=source, registry_uri=source
+                        artifact_uri=f"models:/{name}/{number}",
+                        dst_path=aside,
+                        tracking_uri=source,
+                        registry_uri=source,
                     )
                 )
                 if not (found / "MLmodel").is_file():
                     raise StoreError(f"{uri} holds no MLmodel file, so it is no MLflow model; log it again")
                 shutil.copytree(found, folder, ignore=shutil.ignore_patterns("registered_model_meta"))
-        return folder
+            run = None if run_id is None else _or_none(lambda: client.get_run(run_id))
+            return Fetched(
+                folder,
+                *_load(folder),
+                params=dict(run.data.params) if run is not None else {},
+                metrics=dict(run.data.metrics) if run is not None else {},
+            )
 
     # --- how ------------------------------------------------------------------------------------------------------
 
@@ -256,6 +279,28 @@ class MlflowRegistry:
         except OSError as error:
             raise cannot_write(final, error) from error
         return placed
+
+
+def _load(folder: Path) -> tuple[Any, str, tuple[str, ...] | None]:
+    """(model, flavor, names of its columns in the signature)."""
+    from mlflow.models import Model
+
+    kept = Model.load(str(folder))
+    inputs = None if kept.signature is None else kept.signature.inputs
+    names = tuple(inputs.input_names()) if inputs is not None and inputs.has_input_names() else None
+    try:
+        if "sklearn" in kept.flavors:
+            import mlflow.sklearn
+
+            return mlflow.sklearn.load_model(str(folder)), "sklearn", names
+        import mlflow.pyfunc
+
+        return mlflow.pyfunc.load_model(str(folder)), "pyfunc", names
+    except Exception as error:  # loading runs the code of whoever logged it, which may raise anything
+        raise StoreError(
+            f"the model can't be loaded here: {type(error).__name__}: {error}. It asks for: "
+            + ", ".join((folder / "requirements.txt").read_text().split())
+        ) from error
 
 
 def _describe(client: Any, run_id: str, draft: ModelVersion) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from typing import Any
 import cloudpickle
 
 _ALWAYS = ("scikit-learn", "numpy", "scipy", "pandas", "cloudpickle", "mlflow", "mlflow-skinny")
-_INSTALLED = tuple({Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")})
+_COVERED = frozenset({"sklearn", "numpy", "scipy", "pandas", "afterfit", "__main__"}) | sys.stdlib_module_names
+_INSTALLED = tuple({os.path.realpath(sysconfig.get_path(k)) for k in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 @contextmanager
@@ -23,7 +25,7 @@ def own_code_by_value(root: Path) -> Iterator[None]:
 
     Installed packages and Afterfit itself stay references.
     """
-    ours = [m for m in list(sys.modules.values()) if _is_own(m, root.resolve())]
+    ours = [m for m in list(sys.modules.values()) if _is_own(m, os.path.realpath(root))]
     before = set(cloudpickle.list_registry_pickle_by_value())
     for module in ours:
         cloudpickle.register_pickle_by_value(module)
@@ -37,9 +39,9 @@ def own_code_by_value(root: Path) -> Iterator[None]:
 
 def requirements(model: Any) -> list[str]:
     """`name==version` of every distribution the model's classes come from, as installed now."""
-    by_module = metadata.packages_distributions()
-    heads = {cls.__module__.partition(".")[0] for part in _parts(model) for cls in type(part).__mro__}
-    names = {*_ALWAYS, *(d for head in heads for d in by_module.get(head, (head,)))}
+    heads = {cls.__module__.partition(".")[0] for part in _parts(model) for cls in type(part).__mro__} - _COVERED
+    by_module = metadata.packages_distributions() if heads else {}
+    names = {*_ALWAYS, *(name for head in heads for name in by_module.get(head, ()))}
     return sorted(f"{name}=={version}" for name in names if (version := _version(name)) is not None)
 
 
@@ -52,14 +54,18 @@ def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return None  # the user's own module, or a flavour of MLflow that is not installed
+        return None  # MLflow comes as `mlflow` or as `mlflow-skinny`
 
 
-def _is_own(module: Any, root: Path) -> bool:
+def _is_own(module: Any, root: str) -> bool:
     if not isinstance(module, ModuleType) or sys.modules.get(module.__name__) is not module:
         return False
     file = vars(module).get("__file__")
     if not isinstance(file, str) or module.__name__ == "__main__" or module.__name__.partition(".")[0] == "afterfit":
         return False
-    path = Path(file).resolve()
-    return path.is_relative_to(root) and not any(path.is_relative_to(folder) for folder in _INSTALLED)
+    path = os.path.realpath(file)
+    return _below(path, root) and not any(_below(path, folder) for folder in _INSTALLED)
+
+
+def _below(path: str, folder: str) -> bool:
+    return path.startswith(os.path.join(folder, ""))

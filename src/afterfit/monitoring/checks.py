@@ -8,7 +8,7 @@ knows that the rows of one day are alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,10 @@ from afterfit.stats.profile import Categorical, Column, Numeric, Profile, profil
 FEW_ROWS = 30  # rows below which a window is too small for anything but `type` and `missing`
 FAR_OUTSIDE = 0.5  # share of values outside the reference's range from which the feed is suspected, not the world
 MANY_UNSEEN = 0.05
+SURELY = 1.5  # a conversion's factor must exceed the largest natural one by this much (in logarithms)
 FITS = 0.9  # a converted window fits when it lies nearer than this share of the reference's own blocks do
 FIT_BY_CHANCE = 0.1  # upper bound of the share of natural jumps that some conversion happens to undo
+WEAK = 0.05  # a column joins others under one conversion only with at least this much evidence of its own
 QUALITY = ("unit", "constant", "nulls", "type", "missing")
 
 Check = Callable[["_Look", str, Column, Column], "_Result"]
@@ -86,7 +88,7 @@ def check_window(
     look = _Look(reference, trailing, alpha / max(tests, 1))
     for name, before, now in usable:
         found += _column(look, name, before, now)
-    return found
+    return _agree(found)
 
 
 def is_healthy(findings: list[Finding]) -> bool:
@@ -104,8 +106,23 @@ def _column(look: _Look, name: str, before: Column, now: Column) -> list[Finding
         _finding(name, check, test(look, name, before, now), look.alpha, before, now)
         for check, test in _checks(name, before).items()
     ]
-    changed_unit = any(f.check == "unit" and f.drifted for f in found)
-    return [f for f in found if not (changed_unit and f.check in ("drift", "range"))]  # the cause, not its effects
+    return found
+
+
+def _agree(findings: list[Finding]) -> list[Finding]:
+    """Columns that one and the same conversion explains at once speak for each other: each further one is as unlikely by
+    chance as the fit of one (FIT_BY_CHANCE). A changed unit is the cause of a column's drift, which is then left out."""
+    suspects = [f for f in findings if f.check == "unit" and f.p_value < WEAK]
+    agreed: dict[str, Finding] = {}
+    for f in suspects:
+        others = sum(g.method == f.method for g in suspects) - 1
+        p = f.p_value * FIT_BY_CHANCE**others
+        drifted = p < f.threshold
+        severity = Severity.CRITICAL if drifted else Severity.INFO
+        agreed[f.column] = replace(f, p_value=p, drifted=drifted, severity=severity)
+    found = [agreed.get(f.column, f) if f.check == "unit" else f for f in findings]
+    broken = {f.column for f in found if f.check == "unit" and f.drifted}
+    return [f for f in found if not (f.column in broken and f.check in ("drift", "range"))]
 
 
 def _checks(name: str, before: Column) -> dict[str, Check]:
@@ -205,18 +222,21 @@ def _unit(look: _Look, name: str, before: Column, now: Column) -> _Result:
     quiet = _Result("median ratio", 0.0, 0.0, 1.0, Severity.INFO, f"{name}: no sign of a changed unit")
     if not now.values or np.isnan(jump):
         return quiet
-    conversion, left = units.best(now, baseline)
-    usual = float(np.quantile(blocks, FITS)) if len(blocks) >= null_tail.FEWEST else 0.5
-    if left > min(usual, jump / 3.0):
+    usual, noise = (
+        (float(np.quantile(blocks, q)) for q in (FITS, 0.5)) if len(blocks) >= null_tail.FEWEST else (0.5, 0.1)
+    )
+    found = units.best(now, baseline, SURELY * max(look.blocks(name, "ratio"), default=0.0), noise)
+    if found is None or found[1] > min(usual, jump / 3.0):
         return quiet
+    conversion, left = found
     rows = ks.p_value(ks.distance(baseline, now), baseline.values, now.values)
     p = max(rows, null_tail.p_value(jump, blocks) * FIT_BY_CHANCE)
-    was, found = baseline.quantiles([0.5])[0], now.quantiles([0.5])[0]
+    was, is_now = baseline.quantiles([0.5])[0], now.quantiles([0.5])[0]
     message = (
-        f"{name}: looks like a unit change {conversion.name} (median {was:.4g} → {found:.4g}; converted back it fits)"
+        f"{name}: looks like a unit change {conversion.name} (median {was:.4g} → {is_now:.4g}; converted back it fits)"
     )
     return _Result(
-        "quantile gap before and after conversion, block null", jump, jump - left, p, Severity.CRITICAL, message
+        f"quantile gap before and after {conversion.name}, block null", jump, jump - left, p, Severity.CRITICAL, message
     )
 
 

@@ -130,8 +130,10 @@ def _between_blocks(
             for check, value in statistics(column, _without(whole.columns[name], column)).items():
                 found[name].setdefault(check, []).append(value)
             found[name].setdefault("constant", []).append(float(is_constant(column)))
-            if isinstance(column, Numeric) and at >= 1:
-                found[name].setdefault("unit", []).append(_jump(column, own[max(0, at - TRAILING) : at]))
+            if isinstance(column, Numeric) and at >= TRAILING:
+                jump, ratio = _jump(column, own[at - TRAILING : at])
+                found[name].setdefault("unit", []).append(jump)
+                found[name].setdefault("ratio", []).append(ratio)
     return {name: {k: tuple(v) for k, v in checks.items()} for name, checks in found.items()}
 
 
@@ -153,9 +155,10 @@ def _without(whole: Column, part: Column) -> Column:
     raise TypeError("a block has the kind of its whole")
 
 
-def _jump(column: Numeric, before: list[Column]) -> float:
+def _jump(column: Numeric, before: list[Column]) -> tuple[float, float]:
+    """How far a block lies from the blocks before it, and by what factor its median differs (as |logarithm|)."""
     baseline: Any = before[0]
     for part in before[1:]:
         baseline = baseline + part
-    jump = units.gap(column, baseline)
-    return 0.0 if np.isnan(jump) else jump
+    gap = units.gap(column, baseline)
+    return 0.0 if np.isnan(gap) else gap, units.log_ratio(column, baseline)

@@ -21,6 +21,11 @@ class Conversion:
     scale: float
     shift: float = 0.0
 
+    @property
+    def log_factor(self) -> float:
+        """|ln| of the factor of a conversion without shift; infinite for one with."""
+        return float("inf") if self.shift else abs(float(np.log(self.scale)))
+
 
 def _both(one: str, other: str, factor: float) -> tuple[Conversion, Conversion]:
     """A feed that went from `one` to `other` multiplied by `factor`."""
@@ -40,7 +45,6 @@ CONVERSIONS: tuple[Conversion, ...] = (
     *_both("ft", "m", 0.3048),
     *_both("m/s", "km/h", 3.6),
     *_both("mph", "m/s", 0.44704),
-    *_both("knots", "m/s", 0.514444),
     *_both("inHg", "hPa", 33.8639),
     *_both("s", "min", 1 / 60),
 )
@@ -55,12 +59,22 @@ def gap(window: Numeric, baseline: Numeric, conversion: Conversion | None = None
     wanted, found = baseline.quantiles(SHARES), window.quantiles(SHARES)
     if conversion is not None:
         found = found * conversion.scale + conversion.shift
-    spread = max(float(wanted[3] - wanted[1]), 0.5 * baseline.sd)
+    spread = float(wanted[3] - wanted[1])
     return float(np.abs(found - wanted).mean() / spread) if spread > 0 else float("nan")
 
 
-def best(window: Numeric, baseline: Numeric) -> tuple[Conversion, float]:
-    """The conversion that brings the window nearest to the baseline, and the distance that is left."""
-    gaps = [gap(window, baseline, c) for c in CONVERSIONS]
-    at = int(np.nanargmin(gaps)) if not np.isnan(gaps).all() else 0
-    return CONVERSIONS[at], gaps[at]
+def log_ratio(window: Numeric, baseline: Numeric) -> float:
+    """|ln| of the ratio of the medians; 99 when one of them is not positive."""
+    was, now = baseline.quantiles([0.5])[0], window.quantiles([0.5])[0]
+    return abs(float(np.log(now / was))) if was > 0 and now > 0 else 99.0
+
+
+def best(window: Numeric, baseline: Numeric, natural: float, noise: float) -> tuple[Conversion, float] | None:
+    """The conversion that brings the window near the baseline, and the distance that is left.
+
+    A factor that the column goes through by itself says nothing: only factors with |ln| above `natural` are tried.
+    Among those that fit equally well up to `noise`, the first of the list, which is the likeliest, is taken.
+    """
+    tried = [(c, gap(window, baseline, c)) for c in CONVERSIONS if c.log_factor > natural]
+    least = min((left for _, left in tried), default=float("nan"))
+    return next(((c, left) for c, left in tried if left <= least + noise), None)

@@ -133,16 +133,14 @@ def _chain(until_crown: Sequence[_Moment], live: int, entries: Sequence[Entry]) 
     """
     crown = until_crown[-1]
     chain: list[Entry] = []
-    if crown.entry.name in (Happening.ROLLBACK_ASKED.value, Happening.HARMED.value):
+    if crown.entry.name == Happening.ROLLBACK_ASKED.value:
         first = next((i for i, m in enumerate(until_crown[:-1]) if _crowns(m, live)), None)
         if first is not None:
             chain = _way(until_crown[: first + 1], live)
         chain.append(crown.entry)
     else:
         chain = _way(until_crown, live)
-    registered = [
-        e for e in entries if e.kind == "fact" and e.name == "registered" and e.data.get("version") == live
-    ]
+    registered = [e for e in entries if e.kind == "fact" and e.name == "registered" and e.data.get("version") == live]
     return tuple(_link(e) for e in [*registered[:1], *chain])
 
 

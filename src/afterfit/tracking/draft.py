@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from afterfit.errors import InputError
-from afterfit.records import Feature, ModelVersion, Task, Value
+from afterfit.records import Feature, ModelVersion, Value
 from afterfit.tracking.evaluation import evaluate, loss_scale
 from afterfit.tracking.features import features_of
 from afterfit.tracking.fingerprint import frame_sha256
 from afterfit.tracking.golden import golden, golden_rows
 from afterfit.tracking.params import flat_params
-from afterfit.tracking.scoring import ask, classes_of, task_of
+from afterfit.tracking.scoring import ask, classes_of, task_of, wants_array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,10 +28,10 @@ UNREGISTERED = 0  # version of a draft
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Rows and what came true: X (n_rows, n_features), y (n_rows,)."""
+    """Rows and what came true: X (n_rows, n_features), y (n_rows,) or None where it is not known."""
 
     X: pd.DataFrame
-    y: pd.Series
+    y: pd.Series | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Draft:
     model: Any
     X: pd.DataFrame  # training rows
     times: np.ndarray | None  # event times of the training rows, seconds since 1970, shape (n_rows,)
-    summary: np.ndarray  # the model's answers as one number a row: on the hold-out, or on the training rows
+    answers: np.ndarray  # the model's answers to the training rows, as one number a row
+    unseen_answers: np.ndarray | None  # and to the hold-out, which it has not seen
     golden: Mapping[str, Any]
 
 
@@ -66,7 +67,7 @@ def draft(
     Args:
         name: the model's name: letters, digits, '-', '_' and '.'.
         model: fitted estimator, or an object with predict(frame) (classification: predict_proba and classes_ too).
-        training: the rows it was fitted on.
+        training: the rows it was fitted on; without targets (an adopted version) nothing is said about them.
         at: when the version was made.
         holdout: rows it has not seen; without them no metric is measured and the gate has no evidence.
         task: binary, multiclass or regression; None: told from the model.
@@ -89,13 +90,14 @@ def draft(
     if holdout is not None:
         holdout = Labelled(_same_columns(holdout.X, training.X), holdout.y)
         _check_labelled(holdout, "the hold-out", classes)
-    seen = holdout or training
-    answers = ask(model, seen.X, classes)
-    trained_on, outcome = _array(training.y), _array(seen.y)
+    answers = ask(model, training.X, classes)
+    unseen = None if holdout is None else ask(model, holdout.X, classes)
+    trained_on = answers.prediction if training.y is None else _array(training.y)
+    outcome = trained_on if holdout is None or holdout.y is None else _array(holdout.y)
     scale = before.loss_scale if before is not None else loss_scale(kind, trained_on, outcome)
     measured: dict[str, float] = {}
-    if holdout is not None:
-        measured = evaluate(kind, classes, scale, trained_on=trained_on, outcome=outcome, answers=answers)
+    if unseen is not None:
+        measured = evaluate(kind, classes, scale, trained_on=trained_on, outcome=outcome, answers=unseen)
     seconds = None if times is None else _seconds(times, len(training.X))
     version = ModelVersion(
         model=name,
@@ -116,10 +118,11 @@ def draft(
         data_to=None if seconds is None else datetime.fromtimestamp(float(seconds.max()), UTC),
         loss_scale=scale,
         origin=origin,
-        tags={str(k): str(v) for k, v in (tags or {}).items()},
+        tags={str(k): str(v) for k, v in (tags or {}).items()} | ({"input": "array"} if wants_array(model) else {}),
     )
     kept = golden(model, golden_rows(training.X, features), classes)
-    return Draft(version, model, training.X, seconds, answers.summary(), kept)
+    new = None if unseen is None else unseen.summary()
+    return Draft(version, model, training.X, seconds, answers.summary(), new, kept)
 
 
 def check_name(name: object) -> None:
@@ -135,9 +138,11 @@ def _check_labelled(data: Labelled, what: str, classes: tuple[Value, ...] | None
     X, y = data.X, data.y
     if len(X) == 0 or X.shape[1] == 0:
         raise InputError(f"{what} has {len(X)} rows and {X.shape[1]} features; wanted at least one of each")
+    if y is None:
+        return
     if len(X) != len(y):
         raise InputError(f"{what} has {len(X)} rows but {len(y)} targets; wanted one target a row, in the same order")
-    if y.name is not None and y.name in X.columns:
+    if y.name is not None and y.name in X.columns and X[y.name].reset_index(drop=True).equals(y.reset_index(drop=True)):
         raise InputError(
             f"{what} holds its target {y.name!r} among the features, so the model would see the answer. Fit and "
             f"register without it: X.drop(columns=[{y.name!r}])"

@@ -22,6 +22,7 @@ def golden_rows(frame: pd.DataFrame, features: tuple[Feature, ...]) -> pd.DataFr
     replace one that answers nulls must answer them too.
     """
     import pandas as pd
+
     edges = [0, len(frame) - 1]
     for feature in features:
         column = frame[feature.name]
@@ -31,14 +32,16 @@ def golden_rows(frame: pd.DataFrame, features: tuple[Feature, ...]) -> pd.DataFr
             numbers = column.to_numpy(dtype=float, na_value=np.nan)
             edges += [int(np.nanargmin(numbers)), int(np.nanargmax(numbers))]
         elif feature.kind == "text" and column.notna().any():
-            edges.append(int(np.argmax((column == column.value_counts().index[-1]).to_numpy(dtype=bool, na_value=False))))
+            edges.append(
+                int(np.argmax((column == column.value_counts().index[-1]).to_numpy(dtype=bool, na_value=False)))
+            )
     missing = [f.name for f in features if f.nullable and not frame[f.name].isna().any()]
     picked = dict.fromkeys([*edges, *range(min(MOST, len(frame)))])
     rows = frame.iloc[list(picked)[: MOST - bool(missing)]]
     if missing:
         emptied = frame.iloc[:1].copy()
         for name in missing:
-            emptied[name] = emptied[name].where([False])
+            emptied[name] = emptied[name].where(np.array([False]))
         rows = pd.concat([rows, emptied])
     return rows.reset_index(drop=True)
 

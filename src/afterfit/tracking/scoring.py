@@ -77,7 +77,7 @@ def ask(model: Any, frame: pd.DataFrame, classes: tuple[Value, ...] | None) -> A
     Raises:
         InputError: it raises, answers another number of rows, or answers nonsense; the message says which.
     """
-    rows = model_input(model, frame)
+    rows: Any = frame.to_numpy() if wants_array(model) else frame
     try:
         prediction = _one_column(model.predict(rows), len(frame))
         scores = None if classes is None else np.asarray(_proba(model)(rows), dtype=float)
@@ -87,18 +87,20 @@ def ask(model: Any, frame: pd.DataFrame, classes: tuple[Value, ...] | None) -> A
         raise InputError(f"the model failed on {len(frame)} rows: {type(error).__name__}: {error}") from error
     if classes is None:
         return Answers(_finite(prediction), None)
-    _check_scores(scores, len(frame), classes)
+    if scores is not None:
+        _check_scores(scores, len(frame), classes)
     strange = {plain(p) for p in np.unique(prediction)} - set(classes)
     if strange:
         raise InputError(f"predict() answers {sorted(strange, key=str)}, which are not among classes_ {list(classes)}")
     return Answers(prediction, scores)
 
 
-def model_input(model: Any, frame: pd.DataFrame) -> Any:
-    """The frame, or its bare values for an estimator that was fitted on a bare array: names would make it warn."""
-    if hasattr(model, "n_features_in_") and not hasattr(model, "feature_names_in_"):
-        return frame.to_numpy()
-    return frame
+def wants_array(model: Any) -> bool:
+    """Whether it is an estimator that was fitted on a bare array: names of columns would make it warn.
+
+    Such a version carries the tag `input = array`, which the serving side reads.
+    """
+    return hasattr(model, "n_features_in_") and not hasattr(model, "feature_names_in_")
 
 
 def plain(value: Any) -> Value:
@@ -127,7 +129,9 @@ def _one_column(found: Any, wanted: int) -> np.ndarray:
     if prediction.ndim == 2 and prediction.shape[1] == 1:
         prediction = prediction[:, 0]
     if prediction.shape != (wanted,):
-        raise InputError(f"predict() answered an array of shape {prediction.shape} to {wanted} rows; wanted ({wanted},)")
+        raise InputError(
+            f"predict() answered an array of shape {prediction.shape} to {wanted} rows; wanted ({wanted},)"
+        )
     return prediction
 
 
