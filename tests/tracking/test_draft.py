@@ -32,6 +32,10 @@ def labelled(y: pd.Series, rows: slice) -> Labelled:
     return Labelled(X[rows].reset_index(drop=True), y[rows].reset_index(drop=True).rename(None))
 
 
+def target(y: pd.Series, rows: slice) -> Any:
+    return labelled(y, rows).y
+
+
 def made(model: Any, y: pd.Series, **more: Any) -> Draft:
     training = labelled(y, TRAIN)
     model.fit(training.X, training.y)
@@ -52,7 +56,7 @@ def test_a_binary_draft_says_all_that_is_known() -> None:
         datetime(2024, 1, 13, 10, tzinfo=UTC),
     )
     scores = found.model.predict_proba(held.X)
-    loss = bounded_loss("binary", held.y, [0] * 100, scores, (0, 1))
+    loss = bounded_loss("binary", target(y, TEST), [0] * 100, scores, (0, 1))
     assert version.metrics["holdout_loss"] == pytest.approx(loss.mean())
     assert version.metrics["holdout_loss_sd"] == pytest.approx(loss.std(ddof=1))
     assert version.metrics["holdout_n"] == 100
@@ -123,18 +127,18 @@ def test_a_model_fitted_on_arrays_is_marked() -> None:
 
 
 Y = (SIGNAL > 0).astype(int)
-GOOD = labelled(Y, TRAIN)
+GOOD, GOOD_Y = labelled(Y, TRAIN), target(Y, TRAIN)
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "name": ({"name": "my model"}, "'my model': wanted letters"),
     "lengths": ({"training": Labelled(GOOD.X, labelled(Y, TEST).y)}, "300 rows but 100 targets"),
-    "empty": ({"training": Labelled(GOOD.X[:0], labelled(Y, TRAIN).y[:0])}, "0 rows and 2 features"),
-    "leak": ({"training": Labelled(GOOD.X.assign(late=GOOD.y), labelled(Y, TRAIN).y.rename("late"))}, "'late' among"),
-    "null target": ({"training": Labelled(GOOD.X, labelled(Y, TRAIN).y.where(GOOD.X["a"] < 2))}, "without a target"),
-    "unknown class": ({"training": Labelled(GOOD.X, labelled(Y, TRAIN).y + 5)}, "[5, 6] that are not among"),
+    "empty": ({"training": Labelled(GOOD.X[:0], GOOD_Y[:0])}, "0 rows and 2 features"),
+    "leak": ({"training": Labelled(GOOD.X.assign(late=GOOD_Y), GOOD_Y.rename("late"))}, "'late' among"),
+    "null target": ({"training": Labelled(GOOD.X, GOOD_Y.where(GOOD.X["a"] < 2))}, "without a target"),
+    "unknown class": ({"training": Labelled(GOOD.X, GOOD_Y + 5)}, "[5, 6] that are not among"),
     "holdout columns": ({"holdout": Labelled(GOOD.X.rename(columns={"b": "c"}), GOOD.y)}, "missing ['b'], extra ['c']"),
-    "holdout lengths": ({"holdout": Labelled(GOOD.X, GOOD.y[:-1].copy())}, "the hold-out has 300 rows but 299"),
+    "holdout lengths": ({"holdout": Labelled(GOOD.X, GOOD_Y[:-1].copy())}, "the hold-out has 300 rows but 299"),
     "times": ({"times": pd.Series(pd.date_range("2024", periods=3, tz="UTC"))}, "3 values for 300 rows"),
-    "null time": ({"times": pd.Series(pd.to_datetime([None] * 300, utc=True))}, "null in 300 rows"),
+    "null time": ({"times": pd.Series([pd.NaT] * 300, dtype="datetime64[us, UTC]")}, "null in 300 rows"),
     "metric": ({"metrics": {"f1": "high"}}, "'f1' = 'high': wanted a number"),
     "infinite metric": ({"metrics": {"f1": float("nan")}}, "wanted a finite number"),
     "task": ({"task": "multiclass"}, "which makes it binary"),
@@ -152,7 +156,7 @@ def test_a_wrong_argument_is_told_what_was_wanted(case: str) -> None:
 
 
 def test_a_target_that_only_shares_a_name_with_a_feature_is_fine() -> None:
-    y = labelled(Y, TRAIN).y.rename("a")  # (X["a"] > 0) keeps the name
+    y = GOOD_Y.rename("a")  # (X["a"] > 0) keeps the name
     assert draft("m", LogisticRegression().fit(GOOD.X, y), Labelled(GOOD.X, y), at=AT).version.n_rows == 300
 
 

@@ -99,7 +99,8 @@ def _typed(column: pa.ChunkedArray, feature: Feature) -> Any:
     values = column.to_pandas()
     try:
         if feature.categories is not None:
-            return pd.Series(pd.Categorical(values, categories=list(feature.categories)))
+            known = values.where(values.isin(feature.categories))  # another one is a null to the model
+            return pd.Series(pd.Categorical(known, categories=list(feature.categories)))
         if column.null_count and feature.dtype.startswith(("int", "uint", "bool")):
             return values.astype("float64" if feature.kind == "integer" else "object")
         return values.astype(feature.dtype)

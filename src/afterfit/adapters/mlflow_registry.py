@@ -151,16 +151,12 @@ class MlflowRegistry:
         with visit(source) as client:
             from mlflow.artifacts import download_artifacts
 
+            location = client.get_model_version_download_uri(name, str(number))
+            if match := re.fullmatch(r"models:/(m-[0-9a-f]+)", location):
+                location = client.get_logged_model(match[1]).artifact_location
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="afterfit-fetch-", dir=folder.parent) as aside:
-                found = Path(
-                    download_artifacts(
-                        artifact_uri=f"models:/{name}/{number}",
-                        dst_path=aside,
-                        tracking_uri=source,
-                        registry_uri=source,
-                    )
-                )
+                found = Path(download_artifacts(artifact_uri=location, dst_path=aside, tracking_uri=source))
                 if not (found / "MLmodel").is_file():
                     raise StoreError(f"{uri} holds no MLmodel file, so it is no MLflow model; log it again")
                 shutil.copytree(found, folder, ignore=shutil.ignore_patterns("registered_model_meta"))

@@ -47,11 +47,11 @@ def split(
     Raises:
         InputError: not enough rows; says how many there are and how many it takes.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     ripe = now - timedelta(seconds=embargo)
     cut = ripe - timedelta(seconds=holdout)
-    begin = datetime.min.replace(tzinfo=now.tzinfo) if recency is None else now - timedelta(seconds=recency)
     excluded = {"outcome not known": table.num_rows}
     table = table.filter(table["outcome"].is_valid())
     excluded["outcome not known"] -= table.num_rows
@@ -60,7 +60,9 @@ def split(
         excluded["broken feed"] = excluded.get("broken feed", 0) + int(pc.sum(inside).as_py() or 0)
         table = table.filter(pc.invert(inside))
     table = table.sort_by("time")
-    train = table.filter(_within(table["time"], begin, cut - timedelta(seconds=embargo)))
+    train = table.filter(pc.less(table["time"], pa.scalar(cut - timedelta(seconds=embargo), table["time"].type)))
+    if recency is not None:
+        train = train.filter(_within(train["time"], now - timedelta(seconds=recency), now))
     newest = table.filter(_within(table["time"], cut, ripe))
     excluded["embargo, immature or too old"] = table.num_rows - train.num_rows - newest.num_rows
     if train.num_rows < min_rows or newest.num_rows == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from afterfit.errors import InputError, StoreError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Tell = Callable[["Book", str, Mapping[str, Any], datetime], None]
 
+BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)  # before any row that anybody logs
 _SEVERITY = {
     Happening.HARMED.value: "critical",
     Happening.TRAIN_FAILED.value: "critical",
@@ -137,11 +138,7 @@ class Actor:
         """Rows to learn from as of now, without the windows in which a feed was broken."""
         loop = self._loop
         config = loop.config(book.model)
-        begin = (
-            datetime.min.replace(tzinfo=now.tzinfo)
-            if config.retrain.recency is None
-            else now - timedelta(seconds=config.retrain.recency)
-        )
+        begin = BEGINNING if config.retrain.recency is None else now - timedelta(seconds=config.retrain.recency)
         table = loop.home.lake.labelled(book.model, Window(begin, now), features=champion.features, as_of=now)
         return split(
             table,

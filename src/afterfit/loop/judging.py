@@ -103,7 +103,7 @@ def read_losses(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
-    times = table["time"].cast("timestamp[us, tz=UTC]").cast("int64").to_numpy() / 1e6
+    times = table["time"].cast("int64").to_numpy() / 1e6
     return table["candidate"].to_numpy(), table["champion"].to_numpy(), times
 
 

@@ -119,6 +119,7 @@ class Senses:
             alpha=config.budget * config.window / config.budget_period,
             trailing=_merged(trailing),
             prediction=_scores_of(table, champion),
+            times=_seconds(table["time"]),
         )
         if not store.add_window(model, "drift", window, findings, {"n": float(table.num_rows)}):
             return []  # another process looked at it first
@@ -267,7 +268,7 @@ def _scores_of(table: pa.Table, version: ModelVersion) -> Any:
 
 def _seconds(column: Any) -> Any:
     """A timestamp column as epoch seconds, NaN where null."""
-    values = column.cast("timestamp[us, tz=UTC]").cast("int64").to_pandas().to_numpy(dtype=float, na_value=np.nan)
+    values = column.cast("int64").to_pandas().to_numpy(dtype=float, na_value=np.nan)
     return values / 1e6
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -69,7 +70,7 @@ def doctor(config: Config) -> tuple[list[str], dict[str, Any]]:
         return [str(error)], facts
     problems = home.store.verify()
     facts["ledger entries"] = len(home.store.entries())
-    checks = {
+    checks: dict[str, Callable[[], Any]] = {
         "routes": lambda: f"number {home.board.current().number}",
         "lake": lambda: {name: home.lake.counts(name) for name in home.store.models()},
         "registry": lambda: {name: home.registry.champion(name) for name in home.store.models()},

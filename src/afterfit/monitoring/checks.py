@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
-from afterfit.monitoring.reference import Reference, is_constant, outside, statistics
+from afterfit.monitoring.reference import Reference, is_constant, outside, statistics, step_size
 from afterfit.records import Finding, Severity
 from afterfit.stats import chi2, ks, null_tail, psi, units
 from afterfit.stats.profile import Categorical, Column, Numeric, Profile, profile
@@ -36,6 +36,8 @@ class _Look:
     reference: Reference
     trailing: Profile | None
     alpha: float  # of one check
+    columns: Mapping[str, Any]
+    times: Any | None
 
     def blocks(self, column: str, check: str) -> tuple[float, ...]:
         return self.reference.blocks.get(column, {}).get(check, ())
@@ -58,6 +60,7 @@ def check_window(
     alpha: float,
     trailing: Profile | None = None,
     prediction: Any | None = None,
+    times: Any | None = None,
 ) -> list[Finding]:
     """All findings of a window, drifted or not, in the order of the reference's columns.
 
@@ -67,6 +70,7 @@ def check_window(
         alpha: chance of any false finding in this window, in (0, 1).
         trailing: merged profile of the last healthy windows, against which a changed unit shows best.
         prediction: the version's own answers, one number (or label) a row.
+        times: event times in epoch seconds, shape (n_rows,); with them a unit that changed within the window shows.
     """
     kinds = {n: "number" if isinstance(c, Numeric) else "text" for n, c in reference.profile.columns.items()}
     found: list[Finding] = []
@@ -85,7 +89,7 @@ def check_window(
         kind = "number" if isinstance(reference.prediction, Numeric) else "text"
         usable.append(("prediction", reference.prediction, profile({"p": prediction}, {"p": kind}).columns["p"]))
     tests = sum(len(_checks(name, before)) for name, before, _ in usable)
-    look = _Look(reference, trailing, alpha / max(tests, 1))
+    look = _Look(reference, trailing, alpha / max(tests, 1), columns, times)
     for name, before, now in usable:
         found += _column(look, name, before, now)
     return _agree(found)
@@ -102,11 +106,10 @@ def _column(look: _Look, name: str, before: Column, now: Column) -> list[Finding
         return [
             _finding(name, "no_data", _Result("count", 0.0, 0.0, 1.0, Severity.INFO, message), look.alpha, before, now)
         ]
-    found = [
+    return [
         _finding(name, check, test(look, name, before, now), look.alpha, before, now)
         for check, test in _checks(name, before).items()
     ]
-    return found
 
 
 def _agree(findings: list[Finding]) -> list[Finding]:
@@ -213,31 +216,62 @@ def _constant(look: _Look, name: str, before: Column, now: Column) -> _Result:
 
 
 def _unit(look: _Look, name: str, before: Column, now: Column) -> _Result:
-    """A jump that no healthy block made, and that one known conversion undoes."""
+    """A jump that no healthy block made and that one known conversion undoes: of the whole window against the last
+    healthy ones, or from one stretch of the window to the next. Two looks, so each gets half of the chance."""
     trailing = look.trailing.columns.get(name) if look.trailing is not None else None
     baseline = trailing if isinstance(trailing, Numeric) and trailing.values else before
     if not isinstance(baseline, Numeric) or not isinstance(now, Numeric):
         raise TypeError("only numbers have a unit")
+    natural = SURELY * max(look.blocks(name, "ratio"), default=0.0)
+    looks = [r for r in (_whole(look, name, baseline, now, natural), _step(look, name, baseline, natural)) if r]
+    if not looks:
+        return _Result("quantile gap", 0.0, 0.0, 1.0, Severity.INFO, f"{name}: no sign of a changed unit")
+    found = min(looks, key=lambda r: r.p_value)
+    return replace(found, p_value=min(1.0, 2.0 * found.p_value))
+
+
+def _whole(look: _Look, name: str, baseline: Numeric, now: Numeric, natural: float) -> _Result | None:
     jump, blocks = units.gap(now, baseline), look.blocks(name, "unit")
-    quiet = _Result("median ratio", 0.0, 0.0, 1.0, Severity.INFO, f"{name}: no sign of a changed unit")
     if not now.values or np.isnan(jump):
-        return quiet
-    usual, noise = (
-        (float(np.quantile(blocks, q)) for q in (FITS, 0.5)) if len(blocks) >= null_tail.FEWEST else (0.5, 0.1)
-    )
-    found = units.best(now, baseline, SURELY * max(look.blocks(name, "ratio"), default=0.0), noise)
+        return None
+    usual, noise = _usual(blocks)
+    found = units.best(now, baseline, natural, noise)
     if found is None or found[1] > min(usual, jump / 3.0):
-        return quiet
+        return None
     conversion, left = found
     rows = ks.p_value(ks.distance(baseline, now), baseline.values, now.values)
     p = max(rows, null_tail.p_value(jump, blocks) * FIT_BY_CHANCE)
     was, is_now = baseline.quantiles([0.5])[0], now.quantiles([0.5])[0]
-    message = (
-        f"{name}: looks like a unit change {conversion.name} (median {was:.4g} → {is_now:.4g}; converted back it fits)"
-    )
-    return _Result(
-        f"quantile gap before and after {conversion.name}, block null", jump, jump - left, p, Severity.CRITICAL, message
-    )
+    return _unit_result(name, conversion, jump, jump - left, p, f"median {was:.4g} → {is_now:.4g}")
+
+
+def _step(look: _Look, name: str, baseline: Numeric, natural: float) -> _Result | None:
+    blocks = look.blocks(name, "step")
+    if look.times is None or len(blocks) < null_tail.FEWEST:
+        return None
+    step, was, is_now = step_size(look.columns[name], look.times, baseline, look.reference.window)
+    if step == 0.0 or baseline.low <= is_now <= baseline.high:  # a value that healthy days have too is no new unit
+        return None
+    usual, noise = _usual(blocks)
+    width = units.spread(baseline)
+    found = units.undo(was, is_now, natural, noise * width)
+    if found is None or found[1] / width > min(usual, step / 3.0):
+        return None
+    p = null_tail.p_value(step, blocks) * FIT_BY_CHANCE
+    said = f"from {was:.4g} to {is_now:.4g} within one step of time"
+    return _unit_result(name, found[0], step, step - found[1] / width, p, said)
+
+
+def _unit_result(name: str, c: units.Conversion, size: float, gain: float, p: float, said: str) -> _Result:
+    message = f"{name}: looks like a unit change {c.name} ({said}; converted back it fits)"
+    return _Result(f"gap before and after {c.name}, block null", size, gain, p, Severity.CRITICAL, message)
+
+
+def _usual(blocks: tuple[float, ...]) -> tuple[float, float]:
+    """How far apart healthy blocks lie: nine in ten of them, and half of them."""
+    if len(blocks) < null_tail.FEWEST:
+        return 0.5, 0.1
+    return float(np.quantile(blocks, FITS)), float(np.quantile(blocks, 0.5))
 
 
 def _moved(before: Categorical, now: Categorical) -> str:

@@ -15,6 +15,7 @@ from afterfit.stats.profile import Categorical, Column, Numeric, Profile, column
 Floats = NDArray[np.float64]
 SCHEMA = 1
 TRAILING = 7  # blocks before a block that its unit check is measured against
+STRETCHES = 24  # parts of a block between which a sudden step is looked for: hours of a day
 SMALL_BLOCK = 20  # rows below which a block says nothing about the spread between blocks
 
 
@@ -131,9 +132,13 @@ def _between_blocks(
                 found[name].setdefault(check, []).append(value)
             found[name].setdefault("constant", []).append(float(is_constant(column)))
             if isinstance(column, Numeric) and at >= TRAILING:
-                jump, ratio = _jump(column, own[at - TRAILING : at])
-                found[name].setdefault("unit", []).append(jump)
-                found[name].setdefault("ratio", []).append(ratio)
+                before = _merged(own[at - TRAILING : at])
+                jump = units.gap(column, before)
+                found[name].setdefault("unit", []).append(0.0 if np.isnan(jump) else jump)
+                found[name].setdefault("ratio", []).append(units.log_ratio(column, before))
+                found[name].setdefault("step", []).append(
+                    step_size(array[parts[at]], times[parts[at]], before, window)[0]
+                )
     return {name: {k: tuple(v) for k, v in checks.items()} for name, checks in found.items()}
 
 
@@ -155,10 +160,17 @@ def _without(whole: Column, part: Column) -> Column:
     raise TypeError("a block has the kind of its whole")
 
 
-def _jump(column: Numeric, before: list[Column]) -> tuple[float, float]:
-    """How far a block lies from the blocks before it, and by what factor its median differs (as |logarithm|)."""
-    baseline: Any = before[0]
-    for part in before[1:]:
-        baseline = baseline + part
-    gap = units.gap(column, baseline)
-    return 0.0 if np.isnan(gap) else gap, units.log_ratio(column, baseline)
+def step_size(values: Any, times: Floats, baseline: Numeric, window: float) -> tuple[float, float, float]:
+    """(largest step between neighbouring stretches in units of the baseline's spread, median before, median after)."""
+    before, after = units.largest_step(np.asarray(values, dtype=float), times, window / STRETCHES)
+    width = units.spread(baseline)
+    step = abs(after - before) / width if width > 0 else 0.0
+    return (0.0 if np.isnan(step) else step), before, after
+
+
+def _merged(columns: list[Column]) -> Numeric:
+    numeric = [c for c in columns if isinstance(c, Numeric)]
+    total = numeric[0]
+    for column in numeric[1:]:
+        total = total + column
+    return total

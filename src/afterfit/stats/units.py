@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from afterfit.stats.profile import Numeric
 
 Floats = NDArray[np.float64]
+FEW = 5  # values below which a stretch of time has no median worth the name
 SHARES = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
 
 
@@ -59,14 +60,46 @@ def gap(window: Numeric, baseline: Numeric, conversion: Conversion | None = None
     wanted, found = baseline.quantiles(SHARES), window.quantiles(SHARES)
     if conversion is not None:
         found = found * conversion.scale + conversion.shift
-    spread = float(wanted[3] - wanted[1])
-    return float(np.abs(found - wanted).mean() / spread) if spread > 0 else float("nan")
+    width = float(wanted[3] - wanted[1])
+    return float(np.abs(found - wanted).mean() / width) if width > 0 else float("nan")
 
 
 def log_ratio(window: Numeric, baseline: Numeric) -> float:
     """|ln| of the ratio of the medians; 99 when one of them is not positive."""
     was, now = baseline.quantiles([0.5])[0], window.quantiles([0.5])[0]
     return abs(float(np.log(now / was))) if was > 0 and now > 0 else 99.0
+
+
+def spread(baseline: Numeric) -> float:
+    """Distance between the quartiles."""
+    low, high = baseline.quantiles([0.25, 0.75])
+    return float(high - low)
+
+
+def largest_step(values: Floats, times: Floats, part: float) -> tuple[float, float]:
+    """Medians of two neighbouring stretches of `part` seconds between which the column moved most; NaN without any.
+
+    A feed changes its unit from one moment to the next, which the world hardly ever does by as much.
+
+    >>> largest_step(np.array([70.0, 71.0, 21.0, 22.0]), np.array([0.0, 1.0, 10.0, 11.0]), 10.0)
+    (70.5, 21.5)
+    """
+    known = np.isfinite(values)
+    x, place = values[known], np.floor(times[known] / part)
+    order = np.argsort(place, kind="stable")
+    cuts = np.flatnonzero(np.diff(place[order])) + 1
+    medians = np.array([np.median(group) for group in np.split(x[order], cuts) if len(group) >= FEW])
+    if len(medians) < 2:
+        return float("nan"), float("nan")
+    at = int(np.abs(np.diff(medians)).argmax())
+    return float(medians[at]), float(medians[at + 1])
+
+
+def undo(before: float, after: float, natural: float, noise: float) -> tuple[Conversion, float] | None:
+    """The conversion that explains a step from `before` to `after`, and what it leaves unexplained (same unit)."""
+    tried = [(c, abs(after * c.scale + c.shift - before)) for c in CONVERSIONS if c.log_factor > natural]
+    least = min((left for _, left in tried), default=float("nan"))
+    return next(((c, left) for c, left in tried if left <= least + noise), None)
 
 
 def best(window: Numeric, baseline: Numeric, natural: float, noise: float) -> tuple[Conversion, float] | None:

@@ -141,7 +141,7 @@ def _chain(until_crown: Sequence[_Moment], live: int, entries: Sequence[Entry]) 
     else:
         chain = _way(until_crown, live)
     registered = [e for e in entries if e.kind == "fact" and e.name == "registered" and e.data.get("version") == live]
-    return tuple(_link(e) for e in [*registered[:1], *chain])
+    return tuple(_link(e) for e in sorted([*registered[:1], *chain], key=lambda e: e.number))
 
 
 def _way(until_crown: Sequence[_Moment], live: int) -> list[Entry]:
