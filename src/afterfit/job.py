@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from afterfit.adapters.subprocess_jobs import over_time, write_result
 from afterfit.config import Config
-from afterfit.errors import AfterfitError, JobError
+from afterfit.errors import AfterfitError, JobError, list_known
 from afterfit.records import ModelVersion
 
 if TYPE_CHECKING:
@@ -200,8 +200,9 @@ def _function(target: str, root: Path) -> Callable[..., Any]:
         raise JobError(f'train = "{target}": importing {module_name} failed: {_said(error)}{_where(error)}') from error
     function = getattr(module, name, None)
     if not callable(function):
-        known = sorted(n for n, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__)
-        raise JobError(f'train = "{target}": {module_name} has no function {name!r}; it has {known}')
+        own = (n for n, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__)
+        known = list_known(name, sorted(n for n in own if not n.startswith("_")))
+        raise JobError(f'train = "{target}": {module_name} has no function {name!r}; {known}')
     try:
         inspect.signature(function).bind(None, None, None)
     except TypeError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import functools
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,18 @@ TARGETS: dict[str, Any] = {
 }
 
 
-def make_template(folder: Path) -> Path:
-    """An empty MLflow database; making its tables takes seconds."""
-    MlflowRegistry(uri(folder), None, models=folder, code_root=folder).champion("none")
-    return folder / "mlflow.db"
+def copy_template(folder: Path) -> None:
+    """An empty MLflow database in a folder; making its tables takes seconds, so it is done once a test run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mlflow.db").write_bytes(_template())
+
+
+@functools.cache
+def _template() -> bytes:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        MlflowRegistry(uri(folder), None, models=folder, code_root=folder).champion("none")
+        return (folder / "mlflow.db").read_bytes()
 
 
 def uri(folder: Path) -> str:
@@ -35,10 +44,9 @@ def uri(folder: Path) -> str:
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
-def registry(folder: Path, template: Path, **more: Any) -> MlflowRegistry:
+def registry(folder: Path, **more: Any) -> MlflowRegistry:
     """A registry of its own in a folder."""
-    folder.mkdir(exist_ok=True)
-    shutil.copyfile(template, folder / "mlflow.db")
+    copy_template(folder)
     options = {"models": folder / "models", "code_root": folder, **more}
     return MlflowRegistry(uri(folder), folder / "mlartifacts", **options)
 

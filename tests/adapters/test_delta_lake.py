@@ -179,6 +179,24 @@ def test_two_drains_at_once_take_turns(home: Path) -> None:
     assert len(set(ids(lakes[0].predictions(MODEL, YEAR)))) == 1500
 
 
+def test_a_drain_ends_although_the_gateway_writes_faster(
+    lake: DeltaLake, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delta_lake, "BATCH", 5)
+    append = LakeTable.append
+    writes = iter(range(20))
+
+    def append_while_more_comes(table: LakeTable, journal_id: str, rows: Sequence[tuple[int, bytes]]) -> int:
+        n = next(writes)  # StopIteration fails the test of a drain that runs after the gateway for ever
+        write(journal_of(home), [prediction(f"later {n}-{i}") for i in range(10)])
+        return append(table, journal_id, rows)
+
+    monkeypatch.setattr(LakeTable, "append", append_while_more_comes)
+    write(journal_of(home), [prediction(f"p{n}") for n in range(12)])
+    assert 12 <= lake.drain(home / "journal").predictions < 12 + 5
+    assert {f"p{n}" for n in range(12)} <= set(ids(lake.predictions(MODEL, YEAR)))
+
+
 def test_a_damaged_journal_is_named_and_holds_nobody_up(lake: DeltaLake, home: Path) -> None:
     write(journal_of(home, "g2"), [prediction("a")])
     journal_of(home, "g1").write_bytes(b"this is no database" * 1000)

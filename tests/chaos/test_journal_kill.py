@@ -62,10 +62,11 @@ def append_until_killed(path: Path, life: int, caller: Connection) -> None:
     asyncio.run(clients())
 
 
-def drain_until_killed(home: Path) -> None:
+def drain_until_killed(home: Path, watcher: Connection) -> None:
     """A controller that does nothing but drain, in small batches so that there are many instants to die in."""
     delta_lake.BATCH = 50
     lake = DeltaLake(home / "lake")
+    watcher.send_bytes(b"ready")
     while True:
         lake.drain(home / "journal")
 
@@ -115,12 +116,17 @@ def test_the_gateway_dies(tmp_path: Path, processes: ForkServerContext) -> None:
         theirs.close()
         listener = threading.Thread(target=listen, args=(ours, acknowledged))
         listener.start()
-        until = time.monotonic() + dice.uniform(0.02, 0.3)
-        while time.monotonic() < until or not acknowledged:  # the first child waits for its server to start
-            lake.drain(path.parent)
-        kill(child)
-        listener.join()
-    assert len({id.split(".")[0] for id in acknowledged}) > KILLS // 2
+        try:
+            before = len(acknowledged)
+            while len(acknowledged) == before:
+                lake.drain(path.parent)
+            until = time.monotonic() + dice.uniform(0.0, 0.25)
+            while time.monotonic() < until:
+                lake.drain(path.parent)
+        finally:
+            kill(child)
+            listener.join()
+    assert len({id.split(".")[0] for id in acknowledged}) == KILLS
     check(tmp_path, acknowledged)
 
 
@@ -137,10 +143,14 @@ def test_the_drain_dies(tmp_path: Path, processes: ForkServerContext) -> None:
     gateway.start()
     try:
         for _ in range(KILLS):
-            child = processes.Process(target=drain_until_killed, args=(tmp_path,), daemon=True)
+            ours, theirs = multiprocessing.Pipe(duplex=False)
+            child = processes.Process(target=drain_until_killed, args=(tmp_path, theirs), daemon=True)
             child.start()
-            time.sleep(dice.uniform(0.05, 0.35))
-            kill(child)
+            try:
+                assert ours.recv_bytes() == b"ready"
+                time.sleep(dice.uniform(0.0, 0.3))
+            finally:
+                kill(child)
     finally:
         stop.set()
         gateway.join()

@@ -115,9 +115,14 @@ class DeltaLake:
         return self._tables[kind].files(model, window)
 
     def _empty(self, journal: JournalReader, moved: dict[str, int]) -> None:
-        """Move a whole journal, batch by batch; only a batch that is in all its tables is deleted."""
-        last = 0
-        while journal.journal_id is not None and (rows := journal.read(last, BATCH)):
+        """Move what a journal holds now, batch by batch; only a batch that is in all its tables is deleted.
+
+        A gateway may write faster than rows are moved; what comes after the start is left for the next drain.
+        """
+        if journal.journal_id is None:
+            return
+        last, end = 0, journal.newest()
+        while last < end and (rows := journal.read(last, BATCH)):
             for kind, table in self._tables.items():
                 mine = [(seq, body) for seq, of, body in rows if of == kind]
                 if mine:

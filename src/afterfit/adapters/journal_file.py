@@ -140,6 +140,14 @@ class JournalReader:
         with teach(self.path):
             return self._db.execute(query, (after, limit)).fetchall()
 
+    def newest(self) -> int:
+        """The number of the newest row, 0 when there is none: where a drain ends, however fast a gateway writes on."""
+        if self.journal_id is None:
+            return 0
+        with teach(self.path):
+            (seq,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()
+        return int(seq)
+
     def delete_through(self, seq: int) -> None:
         """Forget the rows up to and with `seq`; their ids stay known, so a repetition is still noticed."""
         step = "DELETE FROM entries WHERE seq IN (SELECT seq FROM entries WHERE seq <= ? ORDER BY seq LIMIT ?)"

@@ -82,18 +82,24 @@ class SubprocessJobs:
         folder = self._of(id)
         if not folder.is_dir():
             return JobResult(problem=f"job {id} was never started")
-        process = _process(folder)
-        if _alive(folder):
-            if process is None or time.time() < process["started"] + process["time_limit"] + GRACE:
+        log = str(folder / "log.txt")
+        found = read_if_there(folder / "result.json")
+        if found is None and _alive(folder):
+            process = _process(folder)
+            if process is None:
+                return None  # whoever started it died before it wrote down who it is; its own watchdog ends it
+            orphaned = not _is_there(process)  # killed alone: what it started still holds the lock
+            if not orphaned and time.time() < process["started"] + process["time_limit"] + GRACE:
                 return None
             _kill(folder)
-            write_result(folder, {}, over_time(process["time_limit"]), process["time_limit"])
-        log = str(folder / "log.txt")
-        if (found := read_if_there(folder / "result.json")) is None:
+            if not orphaned:
+                write_result(folder, {}, over_time(process["time_limit"]), process["time_limit"])
+        if found is None:
             with locked(folder / "start.lock"):  # another process may be starting it this very moment
-                if _alive(folder):
-                    return None
                 found = read_if_there(folder / "result.json")
+                if found is None and _alive(folder):
+                    return None
+                found = found or read_if_there(folder / "result.json")
         if found is None:
             return JobResult(problem=_vanished(folder, id, _process(folder)), log=log)
         result = json.loads(found)
@@ -172,15 +178,20 @@ def _kill(folder: Path) -> None:
     process = _process(folder)
     if process is None or not _alive(folder):
         return
-    born = _born(process["pid"])
-    if born is None or abs(born - process["born"]) > _SAME_BIRTH:
+    if not _is_there(process) and psutil.pid_exists(process["pid"]):
         return  # the number belongs to somebody else by now
     try:
         os.killpg(process["pid"], signal.SIGKILL)
     except ProcessLookupError:
         return
-    while _alive(folder):
+    patience = time.monotonic() + GRACE
+    while _alive(folder) and time.monotonic() < patience:
         time.sleep(0.01)
+
+
+def _is_there(process: Mapping[str, Any]) -> bool:
+    born = _born(process["pid"])
+    return born is not None and abs(born - process["born"]) < _SAME_BIRTH
 
 
 def _born(pid: int) -> float | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +28,18 @@ log = logging.getLogger("afterfit.gateway")
 LOOK_EVERY = 0.05  # seconds between two looks for new routes (a stat of one file)
 REPORT_EVERY = 2.0  # seconds between two reports without news
 NOT_READY = 3  # exit code: this machine can't run it; restarting would not help
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling, which would end the process before the journal is flushed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def ask_to_exit(self) -> None:
+        """Stop accepting, finish what is under way, return from serve()."""
+        self.should_exit = True
 
 
 class Gateway:
@@ -46,7 +60,9 @@ class Gateway:
         config = uvicorn.Config(
             App(self._service), http="httptools", loop="none", log_level="warning", access_log=False, lifespan="off"
         )
-        server = uvicorn.Server(config)
+        server = _Server(config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, server.ask_to_exit)
         await self._take_over(self._first_routes())
         self._report(url)
         watcher = asyncio.create_task(self._watch(url))
@@ -143,7 +159,6 @@ def main() -> int:
     parser.add_argument("--clock", choices=("machine", "request"), default="machine")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         options.home.mkdir(parents=True, exist_ok=True)
         listener = listen(options.host, options.port)
