@@ -155,8 +155,8 @@ def _launch(folder: Path, time_limit: float) -> None:
             start_new_session=True,
             pass_fds=(lock.fileno(),),
         )
-    threading.Thread(target=process.wait, daemon=True, name=f"reap {process.pid}").start()  # so it is no zombie
     who = {"pid": process.pid, "born": _born(process.pid), "started": time.time(), "time_limit": time_limit}
+    threading.Thread(target=process.wait, daemon=True, name=f"reap {process.pid}").start()  # so it is no zombie
     write_atomic(folder / "process.json", json.dumps(who))
 
 

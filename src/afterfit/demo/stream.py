@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import msgspec
+import numpy as np
 import pandas as pd
 
 from afterfit.demo.data import FEATURES
 
 IN_FLIGHT = 3  # hourly batches on their way at once
+PATIENCE = 60.0  # seconds a client waits for a reply
 
 
 @dataclass
@@ -28,61 +33,62 @@ class Tally:
 
 
 class Stream:
-    """One connection pool to one gateway and one model."""
+    """A few clients with a connection each, in front of one model of one gateway."""
 
     def __init__(self, url: str, model: str) -> None:
-        self._url = f"{url}/v1/models/{model}"
-        self._loop = asyncio.new_event_loop()
-        self._client = httpx.AsyncClient(timeout=60.0)
+        self._host = urlsplit(url).netloc
+        self._path = f"/v1/models/{model}"
+        self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="client")
+        self._own = threading.local()
+        self._lock = threading.Lock()
         self.tally = Tally()
 
     def close(self) -> None:
-        """Close the connections."""
-        self._loop.run_until_complete(self._client.aclose())
-        self._loop.close()
+        """Let the clients go home."""
+        self._pool.shutdown()
 
     def play(self, flights: pd.DataFrame, landings: pd.DataFrame) -> None:
         """Predictions for `flights` in batches by hour, then the outcomes of `landings` in batches by hour."""
-        self._loop.run_until_complete(self._all("predict", "time", flights, self._predict))
-        self._loop.run_until_complete(self._all("outcomes", "landed", landings, self._outcomes))
+        self._all(self._predict, _predict_bodies(flights))
+        self._all(self._outcomes, _outcome_bodies(landings))
 
-    async def _all(self, path: str, by: str, rows: pd.DataFrame, post: Any) -> None:
-        gate = asyncio.Semaphore(IN_FLIGHT)
+    def _all(self, post: Callable[[tuple[int, bytes]], None], bodies: Iterator[tuple[int, bytes]]) -> None:
+        for _ in self._pool.map(post, bodies):
+            pass
 
-        async def one(batch: pd.DataFrame) -> None:
-            async with gate:
-                await post(f"{self._url}/{path}", batch)
+    def _predict(self, batch: tuple[int, bytes]) -> None:
+        rows, body = batch
+        status, reply = self._post("predict", body)
+        with self._lock:
+            self.tally.sent += rows
+            if status != 200:
+                self.tally.failed += rows
+                return
+            for answer in reply["predictions"]:
+                self.tally.acknowledged += 1
+                self.tally.by_version[answer["version"]] = self.tally.by_version.get(answer["version"], 0) + 1
 
-        await asyncio.gather(*(one(batch) for _, batch in rows.groupby(rows[by].dt.floor("h"))))
+    def _outcomes(self, batch: tuple[int, bytes]) -> None:
+        rows, body = batch
+        status, reply = self._post("outcomes", body)
+        with self._lock:
+            self.tally.outcomes_sent += rows
+            if status == 200:
+                self.tally.outcomes_acknowledged += sum(r["status"] != "rejected" for r in reply["results"])
 
-    async def _predict(self, url: str, batch: pd.DataFrame) -> None:
-        body = {
-            "rows": records(batch[FEATURES]),
-            "id": batch["id"].tolist(),
-            "key": batch["key"].tolist(),
-            "time": (batch["time"].astype("int64") / _per_second(batch["time"])).tolist(),
-        }
-        self.tally.sent += len(batch)
-        reply = await self._client.post(url, content=msgspec.json.encode(body))
-        if reply.status_code != httpx.codes.OK:
-            self.tally.failed += len(batch)
-            return
-        for answer in msgspec.json.decode(reply.content)["predictions"]:
-            self.tally.acknowledged += 1
-            self.tally.by_version[answer["version"]] = self.tally.by_version.get(answer["version"], 0) + 1
-
-    async def _outcomes(self, url: str, batch: pd.DataFrame) -> None:
-        landed = (batch["landed"].astype("int64") / _per_second(batch["landed"])).tolist()
-        items = [
-            {"prediction_id": id, "value": int(late), "event_time": at, "known_time": at, "source": "airport"}
-            for id, late, at in zip(batch["id"], batch["late"], landed, strict=True)
-        ]
-        self.tally.outcomes_sent += len(items)
-        reply = await self._client.post(url, content=msgspec.json.encode({"outcomes": items}))
-        reply.raise_for_status()
-        self.tally.outcomes_acknowledged += sum(
-            r["status"] != "rejected" for r in msgspec.json.decode(reply.content)["results"]
-        )
+    def _post(self, what: str, body: bytes) -> tuple[int, Any]:
+        """Status and decoded reply; 0 when the connection broke, which counts as a failure and is not retried."""
+        connection: HTTPConnection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = self._own.connection = HTTPConnection(self._host, timeout=PATIENCE)
+        try:
+            connection.request("POST", f"{self._path}/{what}", body)
+            reply = connection.getresponse()
+            return reply.status, msgspec.json.decode(reply.read())
+        except (OSError, HTTPException):
+            connection.close()
+            self._own.connection = None
+            return 0, None
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -91,5 +97,31 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _per_second(times: pd.Series) -> float:
-    return float(pd.Timedelta(seconds=1) / pd.Timedelta(1, unit=times.dt.unit))
+def _predict_bodies(flights: pd.DataFrame) -> Iterator[tuple[int, bytes]]:
+    rows, ids, keys = records(flights[FEATURES]), flights["id"].tolist(), flights["key"].tolist()
+    times = _epoch(flights["time"])
+    for part in _hours(times):
+        body = {"rows": rows[part], "id": ids[part], "key": keys[part], "time": times[part].tolist()}
+        yield len(rows[part]), msgspec.json.encode(body)
+
+
+def _outcome_bodies(landings: pd.DataFrame) -> Iterator[tuple[int, bytes]]:
+    ids, late, landed = landings["id"].tolist(), landings["late"].tolist(), _epoch(landings["landed"])
+    items = [
+        {"prediction_id": id, "value": int(value), "event_time": at, "known_time": at, "source": "airport"}
+        for id, value, at in zip(ids, late, landed.tolist(), strict=True)
+    ]
+    for part in _hours(landed):
+        yield len(items[part]), msgspec.json.encode({"outcomes": items[part]})
+
+
+def _hours(times: Any) -> Iterator[slice]:
+    """Runs of rows within one hour; the times are in order."""
+    cuts = np.flatnonzero(np.diff(times // 3600)) + 1
+    edges = [0, *cuts.tolist(), len(times)] if len(times) else [0]
+    for start, end in zip(edges[:-1], edges[1:], strict=True):
+        yield slice(start, end)
+
+
+def _epoch(times: pd.Series) -> Any:
+    return times.astype("int64").to_numpy() / float(pd.Timedelta(seconds=1) / pd.Timedelta(1, unit=times.dt.unit))

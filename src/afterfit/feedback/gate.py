@@ -91,7 +91,8 @@ def first_gate(metrics: Mapping[str, float], config: RolloutConfig) -> Verdict:
 
 def _half_width(difference: Floats, alpha: float) -> float:
     """Half-width of the one-sided interval of the mean of paired differences."""
-    return float(norm.ppf(1.0 - alpha)) * float(difference.std(ddof=1)) / len(difference) ** 0.5
+    width: float = float(norm.ppf(1.0 - alpha)) * float(difference.std(ddof=1)) / len(difference) ** 0.5
+    return width
 
 
 def _days(difference: Floats, times: Floats) -> Floats:

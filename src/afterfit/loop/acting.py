@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Tell = Callable[["Book", str, Mapping[str, Any], datetime], None]
 
+ALIAS_EVERY = 30.0  # seconds of the machine between two visits to somebody else's registry
 BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)  # before any row that anybody logs
 _SEVERITY = {
     Happening.HARMED.value: "critical",
@@ -34,6 +36,7 @@ class Actor:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
+        self._looked_at_alias: dict[str, float] = {}
 
     def carry_out(self, book: Book, entry: Entry, command: Command, now: datetime) -> bool:
         """True once the command needs no further attempt."""
@@ -67,6 +70,10 @@ class Actor:
         registry, champion = self._loop.home.registry, book.state.champion
         if champion is None or any(Command.MIRROR in left for _, left in book.pending.values()):
             return
+        looked = self._looked_at_alias.get(book.model, -ALIAS_EVERY)
+        if time.monotonic() - looked < ALIAS_EVERY:
+            return
+        self._looked_at_alias[book.model] = time.monotonic()
         try:
             found = registry.champion(book.model)
             if found == champion:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,27 @@ if TYPE_CHECKING:
 
 TRAILING = 7  # healthy windows that a unit change is measured against
 MANY_WINDOWS = 400  # closed windows looked at in one tick; the rest wait for the next
+RELEARN = 5  # windows after which the delay curve is learned anew
 TOLERANCE = 0.1  # share of the hold-out loss that a champion may lose before it counts as harm
 PERFORMANCE_ALPHA = 0.05  # chance of one false performance finding in the whole life of a champion
+
+
+@dataclass
+class _Losses:
+    """Bounded losses of one champion's mature rows, window by window."""
+
+    version: int
+    live: list[Any] = field(default_factory=list)
+    times: list[Any] = field(default_factory=list)
+
+    def add(self, labelled: pa.Table, champion: ModelVersion) -> None:
+        mine = labelled.filter(_equal(labelled["version"], champion.version))
+        if mine.num_rows:
+            outcome, prediction, scores = answers(mine, champion)
+            self.live.append(
+                bounded_loss(champion.task, outcome, prediction, scores, champion.classes, champion.loss_scale)
+            )
+            self.times.append(_seconds(mine["time"]))
 
 
 Tell = Callable[["Book", str, Mapping[str, Any], datetime], None]
@@ -49,6 +69,7 @@ class Senses:
         self._trailing: dict[str, deque[Profile]] = {}
         self._references: dict[tuple[str, int], Reference] = {}
         self._curves: dict[str, tuple[datetime, DelayCurve]] = {}
+        self._losses: dict[str, _Losses] = {}
         self._performance: dict[str, tuple[int, Finding]] = {}
 
     def watch(self, book: Book, champion: ModelVersion, config: ModelConfig, now: datetime) -> list[Incident]:
@@ -64,9 +85,9 @@ class Senses:
         return changed
 
     def maturity(self, model: str, config: ModelConfig, now: datetime) -> float:
-        """Seconds after which nearly all outcomes that will ever come have come; learned anew once a window."""
+        """Seconds after which nearly all outcomes that will ever come have come; learned anew every few windows."""
         known = self._curves.get(model)
-        if known is None or (now - known[0]).total_seconds() >= config.window:
+        if known is None or (now - known[0]).total_seconds() >= RELEARN * config.window:
             self._curves[model] = known = (now, self._delay(model, config, now))
         return known[1].maturity()
 
@@ -189,34 +210,42 @@ class Senses:
             numbers["reported_loss"] = float(reported_loss(task, outcome, prediction, scores, classes).mean())
         if not store.add_window(book.model, "performance", window, [], numbers):
             return []
-        finding = self._harm(book, champion, config, window.end, now)
+        finding = self._harm(book, champion, config, window, labelled, now)
         if finding is None:
             return []
         self._performance[book.model] = (champion.version, finding)
         return self._group([finding], champion, config, window, now, kinds=("performance",))
 
     def _harm(
-        self, book: Book, champion: ModelVersion, config: ModelConfig, end: datetime, now: datetime
+        self,
+        book: Book,
+        champion: ModelVersion,
+        config: ModelConfig,
+        window: Window,
+        labelled: pa.Table,
+        now: datetime,
     ) -> Finding | None:
-        start = _grid(_live_since(book), config.window) + timedelta(seconds=config.window)
-        metrics = champion.metrics
-        if start >= end or "holdout_loss" not in metrics:
+        """The harm test over every mature row that this champion answered since it became one."""
+        metrics, start = champion.metrics, _grid(_live_since(book), config.window) + timedelta(seconds=config.window)
+        if window.start < start or "holdout_loss" not in metrics:
             return None
-        table = _answered(self._home.lake.labelled(book.model, Window(start, end), as_of=now))
-        table = table.filter(_equal(table["version"], champion.version))
-        if table.num_rows == 0:
+        losses = self._losses.get(book.model)
+        if losses is None or losses.version != champion.version:
+            losses = self._losses[book.model] = _Losses(champion.version)
+            if window.start > start:  # after a restart
+                before = self._home.lake.labelled(book.model, Window(start, window.start), as_of=now)
+                losses.add(_answered(before), champion)
+        losses.add(labelled, champion)
+        if not losses.times:
             return None
-        outcome, prediction, scores = answers(table, champion)
-        live = bounded_loss(champion.task, outcome, prediction, scores, champion.classes, champion.loss_scale)
-        tolerance = max(config.rollout.margin, TOLERANCE * metrics["holdout_loss"])
         return performance_finding(
-            live,
+            np.concatenate(losses.live),
             metrics["holdout_loss"],
             metrics["holdout_loss_sd"],
             int(metrics["holdout_n"]),
-            tolerance=tolerance,
+            tolerance=max(config.rollout.margin, TOLERANCE * metrics["holdout_loss"]),
             alpha=PERFORMANCE_ALPHA,
-            times=_seconds(table["time"]),
+            times=np.concatenate(losses.times),
         )
 
     def _performance_of(self, book: Book) -> Finding | None:
