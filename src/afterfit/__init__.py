@@ -6,12 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from afterfit.api import adopt as adopt
     from afterfit.api import compare as compare
     from afterfit.api import profile as profile
     from afterfit.api import register as register
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compare", "profile", "register"]
+__all__ = ["__version__", "adopt", "compare", "profile", "register"]
 
 
 def __getattr__(name: str) -> Any:

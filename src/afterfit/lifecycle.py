@@ -211,9 +211,10 @@ def _carry(state: State, event: Event, phase: Phase) -> State:  # noqa: PLR0912 
     moved = replace(state, phase=phase, since=event.id)
     match event.name:
         case H.DEPLOYED | H.TRAINED:
-            moved = replace(moved, candidate=_version(event), weight=0.0, stage=0, approved=False)
+            moved = replace(moved, candidate=_challenger(state, event), weight=0.0, stage=0, approved=False)
         case H.FAST_TRACKED:
-            moved = replace(moved, candidate=_version(event), weight=_weight(event), stage=1, rollout=event.id)
+            weight = _weight(event)
+            moved = replace(moved, candidate=_challenger(state, event), weight=weight, stage=1, rollout=event.id)
         case H.GATE_PASSED if state.phase is P.FIRST_VALIDATING:
             moved = _crown(moved, state.candidate)
         case H.GATE_PASSED:
@@ -268,6 +269,13 @@ def _drop(moved: State) -> State:
 
 def _version(event: Event) -> int:
     return int(event.data["version"])
+
+
+def _challenger(state: State, event: Event) -> int:
+    version = _version(event)
+    if version == state.champion:
+        raise LifecycleError(f"version {version} is the champion already; it can't be its own candidate")
+    return version
 
 
 def _weight(event: Event) -> float:

@@ -84,7 +84,10 @@ class Scorer:
         data = {}
         for feature, values in zip(self.version.features, columns, strict=True):
             if feature.categories is not None:
-                data[feature.name] = pd.Series(pd.Categorical(list(values), categories=list(feature.categories)))
+                known = [
+                    v if v in feature.categories else None for v in values
+                ]  # a new category is a null to the model
+                data[feature.name] = pd.Series(pd.Categorical(known, categories=list(feature.categories)))
             else:
                 data[feature.name] = pd.Series(values, dtype=feature.dtype)
         return pd.DataFrame(data)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -119,7 +120,7 @@ def _hours(times: Any) -> Iterator[slice]:
     """Runs of rows within one hour; the times are in order."""
     cuts = np.flatnonzero(np.diff(times // 3600)) + 1
     edges = [0, *cuts.tolist(), len(times)] if len(times) else [0]
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise(edges):
         yield slice(start, end)
 
 

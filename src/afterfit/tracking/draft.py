@@ -62,19 +62,16 @@ def draft(
     origin: str = "register",
     before: ModelVersion | None = None,
 ) -> Draft:
-    """Check everything, ask the model for its answers, and describe the version. Nothing is written.
+    """Check everything, ask the model for its answers, and describe the version made `at` a moment. Nothing is written.
 
     Args:
-        name: the model's name: letters, digits, '-', '_' and '.'.
-        model: fitted estimator, or an object with predict(frame) (classification: predict_proba and classes_ too).
+        name, model: letters, digits, '-', '_' and '.'; fitted estimator, or an object with predict(frame) (classification: predict_proba and classes_ too).
         training: the rows it was fitted on; without targets (an adopted version) nothing is said about them.
-        at: when the version was made.
         holdout: rows it has not seen; without them no metric is measured and the gate has no evidence.
         task: binary, multiclass or regression; None: told from the model.
         times: event times of the training rows (timezone-aware), shape (n_rows,).
         params: hyperparameters; None: what the model's get_params() says.
-        metrics: your own numbers, kept beside ours.
-        tags: short texts.
+        metrics, tags: your own numbers and short texts, kept beside ours.
         origin: register, adopt or retrain.
         before: the version this one is trained to replace; its nulls must be answered and its loss scale is kept.
 
@@ -95,9 +92,8 @@ def draft(
     trained_on = answers.prediction if training.y is None else _array(training.y)
     outcome = trained_on if holdout is None or holdout.y is None else _array(holdout.y)
     scale = before.loss_scale if before is not None else loss_scale(kind, trained_on, outcome)
-    measured: dict[str, float] = {}
-    if unseen is not None:
-        measured = evaluate(kind, classes, scale, trained_on=trained_on, outcome=outcome, answers=unseen)
+    told = {"trained_on": trained_on, "outcome": outcome}
+    measured = {} if unseen is None else evaluate(kind, classes, scale, answers=unseen, **told)
     seconds = None if times is None else _seconds(times, len(training.X))
     version = ModelVersion(
         model=name,
