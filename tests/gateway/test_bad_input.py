@@ -107,7 +107,7 @@ def test_a_good_request_is_answered_and_logged(world: World) -> None:
 
 def test_outcomes_are_judged_one_by_one(world: World) -> None:
     world.predict(id="judged")
-    items = [
+    items: list[dict[str, Any]] = [
         {"prediction_id": "judged", "value": 1, "known_time": "2026-01-05T12:00:00Z"},
         {"prediction_id": "judged", "value": 1, "known_time": "2026-01-05T12:00:00Z"},
         {"prediction_id": "judged", "value": 7},

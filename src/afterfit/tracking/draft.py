@@ -18,7 +18,7 @@ from afterfit.tracking.features import features_of
 from afterfit.tracking.fingerprint import frame_sha256
 from afterfit.tracking.golden import golden, golden_rows
 from afterfit.tracking.params import flat_params
-from afterfit.tracking.scoring import ask, classes_of, task_of, wants_array
+from afterfit.tracking.scoring import Answers, ask, classes_of, task_of, wants_array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,6 @@ def draft(
         metrics, tags: your own numbers and short texts, kept beside ours.
         origin: register, adopt or retrain.
         before: the version this one is trained to replace; its nulls must be answered and its loss scale is kept.
-
     Raises:
         InputError: something does not fit; the message says what was wanted, what was found and what to do.
     """
@@ -92,8 +91,7 @@ def draft(
     trained_on = answers.prediction if training.y is None else _array(training.y)
     outcome = trained_on if holdout is None or holdout.y is None else _array(holdout.y)
     scale = before.loss_scale if before is not None else loss_scale(kind, trained_on, outcome)
-    told = {"trained_on": trained_on, "outcome": outcome}
-    measured = {} if unseen is None else evaluate(kind, classes, scale, answers=unseen, **told)
+    measured = _measured(unseen, kind, classes, scale, trained_on=trained_on, outcome=outcome)
     seconds = None if times is None else _seconds(times, len(training.X))
     version = ModelVersion(
         model=name,
@@ -119,6 +117,11 @@ def draft(
     kept = golden(model, golden_rows(training.X, features), classes)
     new = None if unseen is None else unseen.summary()
     return Draft(version, model, training.X, seconds, answers.summary(), new, kept)
+
+
+def _measured(unseen: Answers | None, *of: Any, **told: Any) -> dict[str, float]:
+    """What the hold-out says of the version; nothing without one."""
+    return {} if unseen is None else evaluate(*of, answers=unseen, **told)
 
 
 def check_name(name: object) -> None:
