@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -249,6 +250,21 @@ def test_small_files_of_the_busy_model_are_merged_and_old_ones_go_after_an_hour(
     assert len(list((home / "lake" / "predictions" / "_delta_log").glob("*.json"))) < 12  # the old log is gone
     assert ids(other.predictions(MODEL, YEAR)) == [f"p{n:02}" for n in range(1, 13)]
     assert ids(other.predictions("quiet model", YEAR)) == ["x"]
+
+
+def test_a_lake_that_is_removed_under_a_running_process_starts_anew(lake: DeltaLake, home: Path) -> None:
+    reader = DeltaLake(home / "lake")
+    for n in range(3):
+        write(journal_of(home), [prediction(f"p{n}")])
+        lake.drain(home / "journal")
+    assert len(ids(reader.predictions(MODEL, YEAR))) == 3
+    shutil.rmtree(home / "lake")
+    assert ids(reader.predictions(MODEL, YEAR)) == []
+    for n in range(6):
+        write(journal_of(home), [prediction(f"q{n}")])
+        lake.drain(home / "journal")
+    for some in (reader, lake, DeltaLake(home / "lake")):
+        assert ids(some.predictions(MODEL, YEAR)) == [f"q{n}" for n in range(6)]
 
 
 def test_a_failed_compaction_loses_nothing_and_is_tried_again(

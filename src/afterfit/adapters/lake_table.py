@@ -48,6 +48,7 @@ class LakeTable:
         self.path = lake / TABLES[kind]
         self._lock = threading.Lock()
         self._table: DeltaTable | None = None
+        self._seen: tuple[int, int] | None = None  # stamp of the snapshot that `_table` holds
         self._unseen_commits = _LOOK_EVERY  # at first nobody knows what earlier processes left
 
     def append(self, journal_id: str, rows: Sequence[tuple[int, bytes]]) -> int:
@@ -67,6 +68,7 @@ class LakeTable:
                     mode="append",
                     commit_properties=CommitProperties(app_transactions=[mark]),
                 )
+                self._remember(table)
                 self._unseen_commits += 1
         return len(fresh)
 
@@ -125,7 +127,7 @@ class LakeTable:
             )
         table.create_checkpoint()
         table.cleanup_metadata()
-        # full: also files that a killed writer left without a commit
+        # `full`: also files that a killed writer left without a commit
         table.vacuum(retention_hours=_KEEP_HOURS, dry_run=False, enforce_retention_duration=False, full=True)
 
     def _actions(self) -> pa.Table | None:
@@ -136,21 +138,31 @@ class LakeTable:
         return actions if actions is not None and actions.num_rows else None
 
     def _newest(self) -> DeltaTable | None:
-        """The table as it is now; another process may have written since."""
-        if self._table is not None:
-            try:
-                self._table.update_incremental()
-            except DeltaError:  # the log that leads from our snapshot to the newest was cleaned up: read it afresh
-                self._table = None
-        if self._table is None and DeltaTable.is_deltatable(str(self.path)):
-            self._table = DeltaTable(str(self.path))
-        return self._table
+        """The table as it is now; another process may have written since, or somebody removed the folder."""
+        table = self._table
+        if table is not None and self._seen is not None and self._stamp(table) == self._seen:
+            table.update_incremental()
+        else:
+            table = DeltaTable(str(self.path)) if DeltaTable.is_deltatable(str(self.path)) else None
+        self._remember(table)
+        return table
+
+    def _remember(self, table: DeltaTable | None) -> None:
+        self._table, self._seen = table, None if table is None else self._stamp(table)
+
+    def _stamp(self, table: DeltaTable) -> tuple[int, int] | None:
+        """Inode and time of the log entry of our snapshot. While they stay, what we know is the past of this table;
+        delta-rs does not notice by itself that a table was removed, or made anew, and would write into the gap."""
+        try:
+            found = (self.path / "_delta_log" / f"{table.version():020}.json").stat()
+        except FileNotFoundError:  # removed, or cleaned up after an hour: either way read it afresh
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     def _create(self) -> DeltaTable:
-        self._table = DeltaTable.create(
+        return DeltaTable.create(
             str(self.path), SCHEMAS[self.kind], partition_by=["model"], configuration=_CONFIGURATION
         )
-        return self._table
 
     @contextmanager
     def _teach(self, done: str) -> Iterator[None]:

@@ -42,7 +42,8 @@ def log_e(x: ArrayLike, mean: float, side: str) -> Floats:
         raise ValueError(f"side {side!r}: wanted 'greater' or 'less'")
     bets = BETS / mean  # 1 + bet * (0 - mean) = 1 - share > 0
     wealth = np.log1p(bets[:, None] * (values - mean)[None, :]).cumsum(axis=1)
-    return np.asarray(np.logaddexp.reduce(wealth, axis=0) - np.log(len(bets)))
+    top = wealth.max(axis=0)
+    return np.asarray(top + np.log(np.exp(wealth - top).mean(axis=0)))  # the mixture, without overflow
 
 
 def interval(x: ArrayLike, alpha: float, grid: int = 400) -> tuple[float, float]:

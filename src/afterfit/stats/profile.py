@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -104,7 +104,7 @@ class Categorical:
     other: int = 0  # values beyond the kept names
 
     @classmethod
-    def of(cls, values: ArrayLike) -> Self:
+    def of(cls, values: ArrayLike | Sequence[str | None]) -> Self:
         """Profile of values, shape (n,); None is null.
 
         >>> Categorical.of(["a", "b", "a", None]).counts
@@ -165,7 +165,7 @@ class Profile:
         return cls(data["n"], {name: column_from_dict(column) for name, column in data["columns"].items()})
 
 
-def profile(columns: Mapping[str, ArrayLike], kinds: Mapping[str, str]) -> Profile:
+def profile(columns: Mapping[str, Any], kinds: Mapping[str, str]) -> Profile:
     """Profile of a frame given as arrays of one length.
 
     Args:
