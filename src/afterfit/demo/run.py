@@ -51,7 +51,7 @@ outcome_delay = "12h"
 
 [models.flight-delay.retrain]
 triggers = ["performance", "drift", "schedule:30d"]
-cooldown = "14d"
+cooldown = "21d"
 holdout = "7d"
 
 [models.flight-delay.rollout]

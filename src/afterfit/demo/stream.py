@@ -78,18 +78,26 @@ class Stream:
                 self.tally.outcomes_acknowledged += sum(r["status"] != "rejected" for r in reply["results"])
 
     def _post(self, what: str, body: bytes) -> tuple[int, Any]:
-        """Status and decoded reply; 0 when the connection broke, which counts as a failure and is not retried."""
-        connection: HTTPConnection | None = getattr(self._own, "connection", None)
-        if connection is None:
-            connection = self._own.connection = HTTPConnection(self._host, timeout=PATIENCE)
-        try:
-            connection.request("POST", f"{self._path}/{what}", body)
-            reply = connection.getresponse()
-            return reply.status, msgspec.json.decode(reply.read())
-        except (OSError, HTTPException):
-            connection.close()
-            self._own.connection = None
-            return 0, None
+        """Status and decoded reply; 0 when the connection broke, which counts as a failure.
+
+        A connection that was closed while it lay idle, as any server may do, is opened again once: ids make a request
+        safe to repeat.
+        """
+        for idle in (True, False):
+            connection: HTTPConnection | None = getattr(self._own, "connection", None)
+            idle = idle and connection is not None
+            if connection is None:
+                connection = self._own.connection = HTTPConnection(self._host, timeout=PATIENCE)
+            try:
+                connection.request("POST", f"{self._path}/{what}", body)
+                reply = connection.getresponse()
+                return reply.status, msgspec.json.decode(reply.read())
+            except (OSError, HTTPException):
+                connection.close()
+                self._own.connection = None
+                if not idle:
+                    break
+        return 0, None
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from afterfit.records import Acknowledgement, Routes
 log = logging.getLogger("afterfit.gateway")
 LOOK_EVERY = 0.05  # seconds between two looks for new routes (a stat of one file)
 REPORT_EVERY = 2.0  # seconds between two reports without news
+KEEP_ALIVE = 75  # seconds an idle connection stays open
 NOT_READY = 3  # exit code: this machine can't run it; restarting would not help
 
 
@@ -58,7 +59,13 @@ class Gateway:
         host, port = listener.getsockname()[:2]
         url = f"http://{host}:{port}"
         config = uvicorn.Config(
-            App(self._service), http="httptools", loop="none", log_level="warning", access_log=False, lifespan="off"
+            App(self._service),
+            http="httptools",
+            loop="none",
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=KEEP_ALIVE,
         )
         server = _Server(config)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -70,6 +70,7 @@ class Senses:
         self._references: dict[tuple[str, int], Reference] = {}
         self._curves: dict[str, tuple[datetime, DelayCurve]] = {}
         self._losses: dict[str, _Losses] = {}
+        self._next: dict[tuple[str, str], datetime] = {}  # where the next window of a kind begins
         self._performance: dict[str, tuple[int, Finding]] = {}
 
     def watch(self, book: Book, champion: ModelVersion, config: ModelConfig, now: datetime) -> list[Incident]:
@@ -115,16 +116,19 @@ class Senses:
 
     # --- drift and quality --------------------------------------------------------------------------------------
 
-    def _due(self, book: Book, config: ModelConfig, kind: str, until: datetime) -> list[Window]:
+    def _due(self, book: Book, config: ModelConfig, kind: str, until: datetime) -> Iterator[Window]:
         """Closed windows not looked at yet, oldest first, on a grid that does not depend on when we started."""
-        seen = self._home.store.windows(book.model, kind)
-        start = seen[-1][0].end if seen else _grid(_live_first(book), config.window)
+        place = (book.model, kind)
+        if place not in self._next:
+            seen = self._home.store.windows(book.model, kind)
+            self._next[place] = seen[-1][0].end if seen else _grid(_live_first(book), config.window)
         step = timedelta(seconds=config.window)
-        found: list[Window] = []
-        while start + step <= until and len(found) < MANY_WINDOWS:
-            found.append(Window(start, start + step))
-            start += step
-        return found
+        for _ in range(MANY_WINDOWS):
+            window = Window(self._next[place], self._next[place] + step)
+            if window.end > until:
+                return
+            yield window
+            self._next[place] = window.end  # only once it was looked at without an error
 
     def _drift(self, champion: ModelVersion, config: ModelConfig, window: Window, now: datetime) -> list[Incident]:
         store, model = self._home.store, config.name
