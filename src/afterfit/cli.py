@@ -74,7 +74,7 @@ def demo(
     until: Annotated[str, typer.Option(help="last day of the stream")] = "2013-12-31",
 ) -> None:
     """Watch a real model live through the flights of 2013 (extra [demo])."""
-    from afterfit.demo import run
+    from afterfit.demo.run import run
 
     run(trouble=trouble, seed=seed, json_file=json_file, folder=home, until=until, console=Console())
 

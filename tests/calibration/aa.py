@@ -13,6 +13,7 @@ from afterfit.lifecycle import Event, Happening, Phase, State, step
 from afterfit.rollout.evidence import Evidence
 from afterfit.rollout.judge import judge
 
+TICKS_A_DAY = 4
 Floats = NDArray[np.float64]
 
 
@@ -35,13 +36,14 @@ def rollout(
     state, _ = step(
         State(Phase.VALIDATING, champion=1, history=(), candidate=2), Event("rollout", Happening.GATE_PASSED)
     )
-    candidate, champion = np.empty(0), np.empty(0)
+    candidate, champion, day = np.empty(0), np.empty(0), np.empty(0, dtype=np.int64)
     asked = bad = theirs = 0
     stage_pairs = stage_requests = candidate_keys = champion_keys = 0
     for tick in range(ticks):
         a, b = _losses(truth, rows, rng)
         if truth.outcomes:
             candidate, champion = np.concatenate([candidate, a]), np.concatenate([champion, b])
+            day = np.concatenate([day, np.full(rows, tick // TICKS_A_DAY)])
             stage_pairs += rows
         asked += rows
         rate = truth.bad_rate if truth.candidate_bad_rate is None else truth.candidate_bad_rate
@@ -51,7 +53,17 @@ def rollout(
         stage_requests += mine
         candidate_keys, champion_keys = candidate_keys + mine, champion_keys + rows - mine
         evidence = Evidence(
-            candidate, champion, asked, asked, bad, theirs, stage_pairs, stage_requests, candidate_keys, champion_keys
+            candidate,
+            champion,
+            day,
+            asked,
+            asked,
+            bad,
+            theirs,
+            stage_pairs,
+            stage_requests,
+            candidate_keys,
+            champion_keys,
         )
         _, happening, data = judge(state, evidence, config, stage_age=tick * 21600.0)
         if happening is None:

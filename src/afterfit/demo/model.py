@@ -24,7 +24,12 @@ def fit(X: pd.DataFrame, y: Any, sample_weight: Any = None) -> Pipeline:
             (
                 "model",
                 HistGradientBoostingClassifier(
-                    learning_rate=0.08, max_leaf_nodes=15, min_samples_leaf=100, l2_regularization=1.0, random_state=0
+                    learning_rate=0.12,
+                    max_iter=70,
+                    max_leaf_nodes=15,
+                    min_samples_leaf=100,
+                    l2_regularization=1.0,
+                    random_state=0,
                 ),
             ),
         ]

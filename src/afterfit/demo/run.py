@@ -35,7 +35,7 @@ from afterfit.supervisor import Part, gateway_command
 MODEL = "flight-delay"
 FIRST = pd.Timestamp("2013-03-01 05:00", tz="UTC")  # midnight in New York
 CALM = pd.Timedelta(days=1)  # length of a step while nothing is rolled out
-CLOSE = pd.Timedelta(hours=6)  # and while a candidate is being judged
+CLOSE = pd.Timedelta(hours=8)  # and while a candidate is being judged
 
 SETTINGS = """\
 # The demo's settings; written by `afterfit demo`.
@@ -51,12 +51,12 @@ outcome_delay = "12h"
 
 [models.flight-delay.retrain]
 triggers = ["performance", "drift", "schedule:30d"]
-cooldown = "21d"
+cooldown = "24d"
 holdout = "7d"
 
 [models.flight-delay.rollout]
 canary = [0.05, 0.25]
-margin = 0.005
+margin = 0.01
 timeout = "5s"
 """
 

@@ -83,9 +83,9 @@ class Stream:
         A connection that was closed while it lay idle, as any server may do, is opened again once: ids make a request
         safe to repeat.
         """
-        for idle in (True, False):
+        for _ in range(2):
             connection: HTTPConnection | None = getattr(self._own, "connection", None)
-            idle = idle and connection is not None
+            fresh = connection is None
             if connection is None:
                 connection = self._own.connection = HTTPConnection(self._host, timeout=PATIENCE)
             try:
@@ -95,7 +95,7 @@ class Stream:
             except (OSError, HTTPException):
                 connection.close()
                 self._own.connection = None
-                if not idle:
+                if fresh:
                     break
         return 0, None
 

@@ -69,7 +69,7 @@ def _fired(
     for trigger in config.triggers:
         kind, _, argument = trigger.partition(":")
         if kind == "performance" and performance is not None and performance.drifted:
-            return kind, f"performance fell: {performance.message}"
+            return kind, performance.message
         if kind == "drift" and drift_open:
             return kind, f"the world changed: {drift_open[0].title}"
         if kind == "schedule" and (now - last).total_seconds() >= duration(argument, "schedule"):

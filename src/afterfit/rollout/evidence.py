@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Floats = NDArray[np.float64]
+_DAY = 86_400_000_000  # microseconds
 _BAD = (Status.ERROR.value, Status.TIMEOUT.value)
 
 
@@ -26,6 +27,7 @@ class Evidence:
 
     candidate_loss: Floats  # bounded losses in [0, 1], shape (n_pairs,)
     champion_loss: Floats
+    day: NDArray[np.int64]  # day of event time of each pair: losses within a day rise and fall together
     candidate_asked: int = 0  # requests put to the candidate, served or as shadow
     champion_asked: int = 0
     candidate_bad: int = 0  # errors, timeouts and fallbacks
@@ -49,11 +51,12 @@ class Evidence:
         shadow_mine = asked_shadow & (rows["shadow_version"] == mine)
         shadow_theirs = asked_shadow & (rows["shadow_version"] == theirs)
         shadow_bad = np.isin(rows["shadow_status"], _BAD)
-        candidate_loss, champion_loss, paired = _losses(pairs, rows, champion, candidate)
+        candidate_loss, champion_loss, day, paired = _losses(pairs, rows, champion, candidate)
         keys, arm = rows["key"][in_stage], served_mine[in_stage]
         return cls(
             candidate_loss=candidate_loss,
             champion_loss=champion_loss,
+            day=day,
             candidate_asked=int(served_mine.sum() + shadow_mine.sum()),
             champion_asked=int((~served_mine).sum() + shadow_theirs.sum()),
             candidate_bad=int((rows["failed_version"] == mine).sum() + (shadow_mine & shadow_bad).sum()),
@@ -75,7 +78,7 @@ def _columns(pairs: pa.Table) -> dict[str, Any]:
 
 def _losses(
     pairs: pa.Table, rows: dict[str, Any], champion: ModelVersion, candidate: ModelVersion
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+) -> tuple[Floats, Floats, NDArray[np.int64], NDArray[np.bool_]]:
     """Losses of rows that both versions scored and whose outcome is known, ordered by when it became known."""
     versions = {champion.version, candidate.version}
     both = np.array(
@@ -91,7 +94,8 @@ def _losses(
     served = _loss(outcome, table["prediction"].to_pylist(), table["scores"].to_pylist(), champion)
     shadow = _loss(outcome, table["shadow_prediction"].to_pylist(), table["shadow_scores"].to_pylist(), champion)
     by_candidate = rows["served_version"][at] == candidate.version
-    return np.where(by_candidate, served, shadow), np.where(by_candidate, shadow, served), paired
+    day = np.array(table["time"].cast("int64").to_pylist(), dtype=np.int64) // _DAY
+    return np.where(by_candidate, served, shadow), np.where(by_candidate, shadow, served), day, paired
 
 
 def _loss(outcome: list[Any], prediction: list[str], scores: list[Any], version: ModelVersion) -> Floats:

@@ -6,6 +6,7 @@ from math import ceil, exp, inf, log
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import betaln
 
 from afterfit.config import RolloutConfig
@@ -15,17 +16,21 @@ from afterfit.rollout.evidence import Evidence
 from afterfit.stats import bad_events, betting
 
 RATIO_ALPHA = 0.001  # level of the sample-ratio test; a mismatch makes the evidence invalid
+GROSS = 5.0  # times the margin: harm of this size is not explained by a bad day and is judged row by row
 _RATIO_STRENGTH = 100.0
 
+Floats = NDArray[np.float64]
 Judged = tuple[Verdict, Happening | None, dict[str, Any]]
 
 
 def judge(state: State, evidence: Evidence, config: RolloutConfig, *, stage_age: float) -> Judged:
     """The verdict on a candidate in SHADOW, CANARY or PROVISIONAL, and the event that follows from it, if any.
 
-    Harm is tested at alpha/2 on bad events (:mod:`afterfit.stats.bad_events`) and at alpha/2 on paired losses; a pass
-    is the rejection, at alpha, of "the candidate is worse by the margin or more" on paired losses
-    (:mod:`afterfit.stats.betting`). All are e-processes, so a look costs nothing.
+    Harm is tested at alpha/2 on bad events (:mod:`afterfit.stats.bad_events`) and at alpha/2 on paired losses. The
+    latter in two ways, at alpha/4 each, since the rows of one day are alike and a good candidate has bad days: gross
+    harm (five margins) row by row, which finds a broken release within hours; harm beyond the margin on the means of
+    whole days, clipped at gross harm. A pass is the rejection, at alpha, of "the candidate is worse by the margin or
+    more" on paired rows (:mod:`afterfit.stats.betting`). All are e-processes, so a look costs nothing.
 
     Args:
         state: phase, stage, approval.
@@ -56,8 +61,7 @@ def judge(state: State, evidence: Evidence, config: RolloutConfig, *, stage_age:
 
 
 def _numbers(state: State, evidence: Evidence, config: RolloutConfig) -> dict[str, float]:
-    excess = (1.0 + evidence.candidate_loss - evidence.champion_loss) / 2.0  # in [0, 1]; 1/2: equally good
-    limit = 0.5 + config.margin / 2.0
+    excess = evidence.candidate_loss - evidence.champion_loss  # in [-1, 1]
     n = len(excess)
     asked = evidence.candidate_asked + evidence.champion_asked
     share = evidence.candidate_asked / asked if asked else 0.0
@@ -65,25 +69,53 @@ def _numbers(state: State, evidence: Evidence, config: RolloutConfig) -> dict[st
         "pairs": float(n),
         "candidate_loss": float(evidence.candidate_loss.mean()) if n else 0.0,
         "champion_loss": float(evidence.champion_loss.mean()) if n else 0.0,
-        "pass_log_e": float(betting.log_e(excess, limit, "less")[-1]) if n else 0.0,
-        "harm_log_e": float(betting.log_e(excess, limit, "greater").max()) if n else 0.0,
+        "pass_log_e": _worse(excess, config.margin, "less", 1.0)[-1] if n else 0.0,
+        "gross_log_e": max(_worse(excess, _gross(config), "greater", 1.0), default=0.0),
+        "days_log_e": max(_worse(_whole_days(evidence), config.margin, "greater", _gross(config)), default=0.0),
         "bad_log_e": bad_events.log_e(evidence.candidate_bad, evidence.champion_bad, share) if 0 < share < 1 else 0.0,
         "ratio_log_e": _ratio(evidence, state.weight) if state.weight > 0 else 0.0,
     }
 
 
+def _worse(excess: Floats, margin: float, side: str, reach: float) -> list[float]:
+    """Running log E about "the mean excess loss is at most (greater) or at least (less) the margin".
+
+    Observations are clipped to [-reach, reach] and mapped to [0, 1], where 1/2 is no difference.
+    """
+    scaled = (1.0 + np.clip(excess / reach, -1.0, 1.0)) / 2.0
+    return betting.log_e(scaled, 0.5 + margin / reach / 2.0, side).tolist() if len(excess) else []
+
+
+def _whole_days(evidence: Evidence) -> Floats:
+    """Mean excess loss of each day but the newest, which is still filling."""
+    if not len(evidence.day):
+        return np.empty(0)
+    days, place = np.unique(evidence.day, return_inverse=True)
+    excess = evidence.candidate_loss - evidence.champion_loss
+    return np.asarray(np.bincount(place, weights=excess) / np.bincount(place))[: len(days) - 1]
+
+
+def _gross(config: RolloutConfig) -> float:
+    return min(0.5, GROSS * config.margin)
+
+
 def _harm(evidence: Evidence, config: RolloutConfig, numbers: dict[str, float]) -> str:
-    limit = log(2.0 / config.alpha)
+    limit, half = log(2.0 / config.alpha), log(4.0 / config.alpha)
     if numbers["bad_log_e"] >= limit:
         return (
             f"the candidate failed on {evidence.candidate_bad} of {evidence.candidate_asked:,} requests, the champion "
             f"on {evidence.champion_bad} of {evidence.champion_asked:,} "
             f"(e-value {_e(numbers['bad_log_e'])} ≥ {exp(limit):.0f})"
         )
-    if numbers["harm_log_e"] >= limit:
+    if numbers["gross_log_e"] >= half:
         return (
-            f"the candidate's answers are worse by more than the margin {config.margin:g} "
-            f"(e-value {_e(numbers['harm_log_e'])} ≥ {exp(limit):.0f})"
+            f"the candidate's answers are far worse, by more than {_gross(config):g} "
+            f"(e-value {_e(numbers['gross_log_e'])} ≥ {exp(half):.0f})"
+        )
+    if numbers["days_log_e"] >= half:
+        return (
+            f"the candidate's answers are worse by more than the margin {config.margin:g}, day after day "
+            f"(e-value {_e(numbers['days_log_e'])} ≥ {exp(half):.0f})"
         )
     return ""
 

@@ -86,9 +86,12 @@ def largest_step(values: Floats, times: Floats, part: float) -> tuple[float, flo
     """
     known = np.isfinite(values)
     x, place = values[known], np.floor(times[known] / part)
-    order = np.argsort(place, kind="stable")
-    cuts = np.flatnonzero(np.diff(place[order])) + 1
-    medians = np.array([np.median(group) for group in np.split(x[order], cuts) if len(group) >= FEW])
+    order = np.lexsort((x, place))
+    starts = np.flatnonzero(np.diff(place[order], prepend=np.nan) != 0)
+    sizes = np.diff(starts, append=len(x))
+    starts, sizes = starts[sizes >= FEW], sizes[sizes >= FEW]
+    ordered = x[order]
+    medians = (ordered[starts + (sizes - 1) // 2] + ordered[starts + sizes // 2]) / 2.0
     if len(medians) < 2:
         return float("nan"), float("nan")
     at = int(np.abs(np.diff(medians)).argmax())
