@@ -31,6 +31,8 @@ from afterfit.config import Config
 from afterfit.errors import AfterfitError, JobError, list_known
 from afterfit.records import ModelVersion
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait give their core to the workers that serve
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -150,7 +152,7 @@ def _labels(table: pa.Table, version: ModelVersion) -> pd.Series:
     """Outcomes as the targets the champion knows: `true` and 1.0 are its class 1; numbers for a regression."""
     import pandas as pd
 
-    values = [json.loads(text) for text in table["outcome"].to_pylist()]
+    values = json.loads("[" + ",".join(table["outcome"].to_pylist()) + "]")  # one call for all rows
     if version.classes is None:
         strange = sorted({repr(v) for v in values if isinstance(v, str) or v is None})
         if strange:

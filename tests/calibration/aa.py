@@ -23,6 +23,7 @@ class Truth:
 
     same: bool = False  # it is the champion itself: every pair of losses is a tie
     worse: float = 0.0  # its expected excess loss
+    daily: float = 0.0  # standard deviation of the excess loss that all rows of a day share
     noise: float = 0.05  # standard deviation of each model's error about the true chance
     bad_rate: float = 0.002  # chance of a bad event a request, of both
     candidate_bad_rate: float | None = None
@@ -39,8 +40,11 @@ def rollout(
     candidate, champion, day = np.empty(0), np.empty(0), np.empty(0, dtype=np.int64)
     asked = bad = theirs = 0
     stage_pairs = stage_requests = candidate_keys = champion_keys = 0
+    worse = truth.worse
     for tick in range(ticks):
-        a, b = _losses(truth, rows, rng)
+        if truth.daily and tick % TICKS_A_DAY == 0:
+            worse = truth.worse + truth.daily * rng.normal()
+        a, b = _losses(truth, worse, rows, rng)
         if truth.outcomes:
             candidate, champion = np.concatenate([candidate, a]), np.concatenate([champion, b])
             day = np.concatenate([day, np.full(rows, tick // TICKS_A_DAY)])
@@ -82,7 +86,7 @@ def many(n: int, truth: Truth, seed: int, config: RolloutConfig | None = None) -
     return Counter(end for end, _ in ends), [pairs for _, pairs in ends]
 
 
-def _losses(truth: Truth, n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _losses(truth: Truth, worse: float, n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Paired Brier losses of two models that err around the true chance, each in its own way."""
     p = rng.beta(1.2, 4.0, n)
     y = rng.random(n) < p
@@ -90,7 +94,7 @@ def _losses(truth: Truth, n: int, rng: np.random.Generator) -> tuple[Floats, Flo
     if truth.same:
         return champion, champion
     candidate = (_guess(p, truth.noise, rng) - y) ** 2
-    return np.minimum(candidate + truth.worse, 1.0), champion
+    return np.minimum(candidate + max(worse, 0.0), 1.0), np.minimum(champion + max(-worse, 0.0), 1.0)
 
 
 def _guess(p: Floats, noise: float, rng: np.random.Generator) -> Floats:

@@ -20,7 +20,9 @@ MOST = int(binom.isf(4e-4, N, ALPHA))  # 74
 
 
 @pytest.mark.parametrize(
-    ("truth", "n"), [(Truth(same=True), N), (Truth(), 400)], ids=["the same model", "an equally good model"]
+    ("truth", "n"),
+    [(Truth(same=True), N), (Truth(), 400), (Truth(daily=0.03), 200)],
+    ids=["the same model", "an equally good model", "one with days as different as those of the flights"],
 )
 def test_a_harmless_candidate_is_rarely_rolled_back(truth: Truth, n: int) -> None:
     ends, _ = many(n, truth, seed=1)

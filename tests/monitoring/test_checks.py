@@ -87,7 +87,7 @@ def broken(change: str) -> Columns:
         case "constant":
             columns["temp"] = np.full(n, 50.0)
         case "range":
-            columns["temp"] = columns["temp"] + 500
+            columns["temp"] = -5 * columns["temp"]  # no conversion makes that ordinary
         case "drift":
             columns["count"] = columns["count"] + 2
         case "unit":

@@ -24,12 +24,7 @@ def fit(X: pd.DataFrame, y: Any, sample_weight: Any = None) -> Pipeline:
             (
                 "model",
                 HistGradientBoostingClassifier(
-                    learning_rate=0.12,
-                    max_iter=70,
-                    max_leaf_nodes=15,
-                    min_samples_leaf=100,
-                    l2_regularization=1.0,
-                    random_state=0,
+                    learning_rate=0.15, max_iter=70, min_samples_leaf=50, early_stopping=False, random_state=0
                 ),
             ),
         ]

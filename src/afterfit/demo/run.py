@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ outcome_delay = "12h"
 
 [models.flight-delay.retrain]
 triggers = ["performance", "drift", "schedule:30d"]
-cooldown = "24d"
-holdout = "7d"
+cooldown = "18d"
+holdout = "5d"
 
 [models.flight-delay.rollout]
 canary = [0.05, 0.25]
@@ -107,6 +108,8 @@ class Play:
         self.now = FIRST
         self.url = ""
         self.stream: Stream | None = None
+        landings = flights.frame.dropna(subset=["landed"]).sort_values("landed", ignore_index=True)
+        self.landings = landings[landings["time"] >= FIRST].reset_index(drop=True)
         self.killer: threading.Thread | None = None
 
     @property
@@ -126,33 +129,37 @@ class Play:
 
     def year(self, last: pd.Timestamp) -> None:
         """Stream until `last`; a trouble happens when its time has come."""
-        landings = self.flights.frame.dropna(subset=["landed"]).sort_values("landed", ignore_index=True)
-        landings = landings[landings["time"] >= FIRST]
         columns = (TextColumn("{task.description}"), BarColumn(40), TimeElapsedColumn())
-        with Progress(*columns, console=self.console) as progress:
+        with Progress(*columns, console=self.console) as progress, ThreadPoolExecutor(1) as ahead:
             task = progress.add_task("", total=(last - FIRST) / CALM)
             while self.now < last:
                 end = min(self.now + self._pace(), last)
-                rows = self.flights.between(self.now, end)
-                for trouble in self.troubles:
-                    if trouble.kind == "feed":
-                        rows = self._feed(rows, trouble)
-                known = landings["landed"]
-                landed = landings.iloc[known.searchsorted(self.now) : known.searchsorted(end)]
-                self._kill_in(self.now, end)
-                self.playing().play(rows, landed)
-                if self.killer is not None:
-                    self.killer.join()
-                    self.killer = None
+                playing = ahead.submit(self._play, end)
+                if self.now > FIRST:
+                    self._look()  # at all that is known by now, while the next stretch is already under way
+                playing.result()
                 progress.advance(task, (end - self.now) / CALM)
                 self.now = end
-                self._look()
                 state = self.book.state
                 doing = f"v{state.champion} live, {state.phase.value}"
                 progress.update(task, description=f"{self.now:%Y-%m-%d}  {doing:<24}")
         for _ in range(2):  # let the last shadows and outcomes through
             self._look()
         self.playing().close()
+
+    def _play(self, end: pd.Timestamp) -> None:
+        """One stretch of the stream: departures and landings from now to `end`, with the troubles that fall into it."""
+        rows = self.flights.between(self.now, end)
+        for trouble in self.troubles:
+            if trouble.kind == "feed":
+                rows = self._feed(rows, trouble)
+        known = self.landings["landed"]
+        landed = self.landings.iloc[known.searchsorted(self.now) : known.searchsorted(end)]
+        self._kill_in(self.now, end)
+        self.playing().play(rows, landed)
+        if self.killer is not None:
+            self.killer.join()
+            self.killer = None
 
     def playing(self) -> Stream:
         """The open stream."""

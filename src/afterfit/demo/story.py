@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 SUMMER = (6, 7, 8)
+MINOR = ("step_passed", "trained", "rolled_back")  # in the document, not in the printed timeline
+LONGEST = 150  # characters of a reason in the printed timeline
 
 _SAID = {
     Happening.DEPLOYED.value: "is sent on its way",
@@ -77,8 +79,10 @@ def show(story: dict[str, Any], console: Console) -> None:
     table = Table("when", "what happened", "why", title="The year of flight-delay", title_justify="left", expand=True)
     colours = {"trouble": "magenta", "incident": "red", "promoted": "green", "rolled back": "yellow"}
     for item in story["timeline"]:
+        if item["kind"] in MINOR:
+            continue
         style = colours.get(item["kind"], "")
-        table.add_row(item["at"][:16].replace("T", " "), item["what"], item["why"], style=style)
+        table.add_row(item["at"][:16].replace("T", " "), item["what"], _short(item["why"]), style=style)
     console.print(table)
     console.print()
     table = Table("month", "flights", "live", "frozen v1", "better by", title="Log loss", title_justify="left")
@@ -112,6 +116,10 @@ def show(story: dict[str, Any], console: Console) -> None:
         f"afterfit history {story['model']}",
     ):
         console.print(f"  {command}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
 
 
 def _served(play: Play) -> pa.Table:

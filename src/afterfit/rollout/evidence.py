@@ -17,93 +17,129 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Floats = NDArray[np.float64]
-_DAY = 86_400_000_000  # microseconds
+Flags = NDArray[np.bool_]
+DAY = 86400.0
 _BAD = (Status.ERROR.value, Status.TIMEOUT.value)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Losses are paired: row i of both arrays is the same request, in the order in which outcomes became known."""
+    """Losses are paired: row i of both arrays is the same request, in the order in which outcomes became known.
+
+    Asked and bad count attempts: the rows of one request that one version gets are answered, or fail, together. A
+    worker that dies once under a request of fifty rows is one bad event, not fifty.
+    """
 
     candidate_loss: Floats  # bounded losses in [0, 1], shape (n_pairs,)
     champion_loss: Floats
     day: NDArray[np.int64]  # day of event time of each pair: losses within a day rise and fall together
-    candidate_asked: int = 0  # requests put to the candidate, served or as shadow
+    candidate_asked: int = 0  # attempts put to the candidate, served or as shadow
     champion_asked: int = 0
     candidate_bad: int = 0  # errors, timeouts and fallbacks
     champion_bad: int = 0
     stage_pairs: int = 0  # pairs of the present stage
-    stage_requests: int = 0  # requests of the present stage that were the candidate's to serve
+    stage_requests: int = 0  # rows of the present stage that were the candidate's to serve
     candidate_keys: int = 0  # distinct keys assigned in the present stage
     champion_keys: int = 0
 
     @classmethod
     def of(cls, pairs: pa.Table, *, champion: ModelVersion, candidate: ModelVersion, stage_from: datetime) -> Self:
-        """From the rows of `Lake.pairs` of one rollout."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        rows = _columns(pairs)
-        mine, theirs = candidate.version, champion.version
-        in_stage = pc.greater_equal(pairs["time"], pa.scalar(stage_from, pairs["time"].type)).to_numpy()
-        served_mine = (rows["served_version"] == mine) | (rows["failed_version"] == mine)
-        asked_shadow = np.isin(rows["shadow_version"], [mine, theirs]) & (rows["shadow_status"] != Status.DROPPED.value)
-        shadow_mine = asked_shadow & (rows["shadow_version"] == mine)
-        shadow_theirs = asked_shadow & (rows["shadow_version"] == theirs)
-        shadow_bad = np.isin(rows["shadow_status"], _BAD)
-        candidate_loss, champion_loss, day, paired = _losses(pairs, rows, champion, candidate)
-        keys, arm = rows["key"][in_stage], served_mine[in_stage]
+        """From the rows of `Lake.pairs` of one rollout; `stage_from` is when the present stage began."""
+        rows = _Rows(pairs, champion.version, candidate.version)
+        in_stage = rows.time >= stage_from.timestamp()
+        paired = np.flatnonzero(rows.paired)
+        paired = paired[np.argsort(rows.known_time[paired], kind="stable")]
+        candidate_loss, champion_loss = _losses(pairs, paired, rows.from_candidate[paired], champion, candidate)
+        mine, theirs = rows.attempts(candidate.version), rows.attempts(champion.version)
         return cls(
             candidate_loss=candidate_loss,
             champion_loss=champion_loss,
-            day=day,
-            candidate_asked=int(served_mine.sum() + shadow_mine.sum()),
-            champion_asked=int((~served_mine).sum() + shadow_theirs.sum()),
-            candidate_bad=int((rows["failed_version"] == mine).sum() + (shadow_mine & shadow_bad).sum()),
-            champion_bad=int((rows["failed_version"] == theirs).sum() + (shadow_theirs & shadow_bad).sum()),
-            stage_pairs=int((paired & in_stage).sum()),
-            stage_requests=int((served_mine & in_stage).sum()),
-            candidate_keys=len(set(keys[arm].tolist())),
-            champion_keys=len(set(keys[~arm].tolist())),
+            day=(rows.time[paired] // DAY).astype(np.int64),
+            candidate_asked=mine[0],
+            champion_asked=theirs[0],
+            candidate_bad=mine[1],
+            champion_bad=theirs[1],
+            stage_pairs=int((rows.paired & in_stage).sum()),
+            stage_requests=int((rows.by_candidate & in_stage).sum()),
+            candidate_keys=len(set(rows.key[rows.by_candidate & in_stage])),
+            champion_keys=len(set(rows.key[~rows.by_candidate & in_stage])),
         )
 
 
-def _columns(pairs: pa.Table) -> dict[str, Any]:
-    names = ("served_version", "failed_version", "shadow_version")
-    found: dict[str, Any] = {n: np.array([v or 0 for v in pairs[n].to_pylist()], dtype=np.int64) for n in names}
-    for name in ("key", "shadow_status"):
-        found[name] = np.array(pairs[name].to_pylist(), dtype=object)
-    return found
+class _Rows:
+    """The columns of `Lake.pairs` as arrays of shape (n_rows,)."""
+
+    def __init__(self, pairs: pa.Table, champion: int, candidate: int) -> None:
+        served, failed = _ints(pairs["served_version"]), _ints(pairs["failed_version"])
+        shadow, shadow_status = _ints(pairs["shadow_version"]), _texts(pairs["shadow_status"])
+        self.time = _ints(pairs["time"].cast("int64")) / 1e6
+        self.known_time = _ints(pairs["known_time"].cast("int64"))
+        self.key = _texts(pairs["key"])
+        self.from_candidate: Flags = served == candidate  # whose answer the caller got
+        self.by_candidate: Flags = self.from_candidate | (failed == candidate)  # whose the row was to serve
+        of_both = ((served == champion) & (shadow == candidate)) | ((served == candidate) & (shadow == champion))
+        known = np.asarray(pairs["outcome"].is_valid().to_numpy(), dtype=bool)
+        self.paired: Flags = of_both & known & (shadow_status == Status.OK.value)
+        self._routed = np.where(failed > 0, failed, served)
+        self._routed_bad = failed > 0
+        self._shadow = np.where(shadow_status == Status.DROPPED.value, 0, shadow)
+        self._shadow_bad = np.isin(shadow_status, _BAD)
+        self._served_in = _floats(pairs["latency_ms"])
+        self._shadow_in = _floats(pairs["shadow_latency_ms"])
+
+    def attempts(self, version: int) -> tuple[int, int]:
+        """(how often a version was asked, how often it failed)."""
+        asked = bad = 0
+        for whom, failed, latency in (
+            (self._routed, self._routed_bad, self._served_in),
+            (self._shadow, self._shadow_bad, self._shadow_in),
+        ):
+            asked += _requests(latency[whom == version])
+            bad += _requests(latency[(whom == version) & failed])
+        return asked, bad
+
+
+def _requests(latency: Floats) -> int:
+    """Rows of one request carry one measured latency, to the last bit; rows without one count each."""
+    measured = latency[latency > 0.0]
+    return len(np.unique(measured)) + len(latency) - len(measured)
 
 
 def _losses(
-    pairs: pa.Table, rows: dict[str, Any], champion: ModelVersion, candidate: ModelVersion
-) -> tuple[Floats, Floats, NDArray[np.int64], NDArray[np.bool_]]:
-    """Losses of rows that both versions scored and whose outcome is known, ordered by when it became known."""
-    versions = {champion.version, candidate.version}
-    both = np.array(
-        [{s, t} == versions for s, t in zip(rows["served_version"], rows["shadow_version"], strict=True)], dtype=bool
-    )
-    known = pairs["outcome"].is_valid().to_numpy(zero_copy_only=False) if pairs.num_rows else np.zeros(0, dtype=bool)
-    fine = rows["shadow_status"] == Status.OK.value
-    paired = both & known & fine
-    at = np.flatnonzero(paired)
-    at = at[np.argsort(np.array(pairs["known_time"].cast("int64").to_pylist(), dtype=object)[at], kind="stable")]
-    table = pairs.take(at)
-    outcome = [msgspec.json.decode(v) for v in table["outcome"].to_pylist()]
-    served = _loss(outcome, table["prediction"].to_pylist(), table["scores"].to_pylist(), champion)
-    shadow = _loss(outcome, table["shadow_prediction"].to_pylist(), table["shadow_scores"].to_pylist(), champion)
-    by_candidate = rows["served_version"][at] == candidate.version
-    day = np.array(table["time"].cast("int64").to_pylist(), dtype=np.int64) // _DAY
-    return np.where(by_candidate, served, shadow), np.where(by_candidate, shadow, served), day, paired
+    pairs: pa.Table, at: NDArray[np.intp], from_candidate: Flags, champion: ModelVersion, candidate: ModelVersion
+) -> tuple[Floats, Floats]:
+    """(candidate's, champion's) losses of the rows `at`; both on the champion's scale, so that they compare."""
+    outcome: Any = [msgspec.json.decode(v) for v in pairs["outcome"].take(at).to_pylist()]
+    told = ("prediction", "shadow_prediction"), ("scores", "shadow_scores")
+    served, shadow = ([pairs[names[i]].take(at).to_pylist() for names in told] for i in (0, 1))
+    found = []
+    for version, first in ((candidate, from_candidate), (champion, ~from_candidate)):
+        prediction, scores = (
+            [a if f else b for f, a, b in zip(first, served[i], shadow[i], strict=True)] for i in (0, 1)
+        )
+        answers: Any = [None if v is None else msgspec.json.decode(v) for v in prediction]
+        found.append(
+            bounded_loss(champion.task, outcome, answers, _table(scores, version), version.classes, champion.loss_scale)
+        )
+    return found[0], found[1]
 
 
-def _loss(outcome: list[Any], prediction: list[str], scores: list[Any], version: ModelVersion) -> Floats:
-    answers = [msgspec.json.decode(v) if v is not None else None for v in prediction]
-    if version.classes is None:
-        return bounded_loss(version.task, outcome, answers, None, None, version.loss_scale)
+def _table(scores: list[Any], version: ModelVersion) -> Floats | None:
+    """Scores as (n_rows, n_classes), NaN where a row has none or too few; None for a version that gives no scores."""
+    if version.classes is None or all(s is None for s in scores):
+        return None
     width = len(version.classes)
-    if all(s is None for s in scores):
-        return bounded_loss(version.task, outcome, answers, None, version.classes)
-    table = np.array([s if s is not None and len(s) == width else [np.nan] * width for s in scores], dtype=float)
-    return bounded_loss(version.task, outcome, answers, table.reshape(len(scores), width), version.classes)
+    rows = [s if s is not None and len(s) == width else [np.nan] * width for s in scores]
+    return np.array(rows, dtype=float).reshape(len(scores), width)
+
+
+def _ints(column: Any) -> NDArray[np.int64]:
+    return np.asarray(column.fill_null(0).to_numpy(), dtype=np.int64)
+
+
+def _floats(column: Any) -> Floats:
+    return np.asarray(column.fill_null(0.0).to_numpy(), dtype=float)
+
+
+def _texts(column: Any) -> NDArray[np.object_]:
+    return np.array(column.to_pylist(), dtype=object)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, exp, inf, log
+from math import exp, inf, log
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from afterfit.stats import bad_events, betting
 
 RATIO_ALPHA = 0.001  # level of the sample-ratio test; a mismatch makes the evidence invalid
 GROSS = 5.0  # times the margin: harm of this size is not explained by a bad day and is judged row by row
+LEAST_GROSS = 0.05  # whatever the margin: on real flights good candidates have days that are 0.03 worse
 _RATIO_STRENGTH = 100.0
 
 Floats = NDArray[np.float64]
@@ -28,9 +29,9 @@ def judge(state: State, evidence: Evidence, config: RolloutConfig, *, stage_age:
 
     Harm is tested at alpha/2 on bad events (:mod:`afterfit.stats.bad_events`) and at alpha/2 on paired losses. The
     latter in two ways, at alpha/4 each, since the rows of one day are alike and a good candidate has bad days: gross
-    harm (five margins) row by row, which finds a broken release within hours; harm beyond the margin on the means of
-    whole days, clipped at gross harm. A pass is the rejection, at alpha, of "the candidate is worse by the margin or
-    more" on paired rows (:mod:`afterfit.stats.betting`). All are e-processes, so a look costs nothing.
+    harm (five margins, at least 0.05) row by row, which finds a broken release within hours; harm beyond the margin on
+    the means of whole days, clipped at gross harm. A pass is the rejection, at alpha, of "the candidate is worse by
+    the margin or more" on paired rows (:mod:`afterfit.stats.betting`). All are e-processes, so a look costs nothing.
 
     Args:
         state: phase, stage, approval.
@@ -96,7 +97,7 @@ def _whole_days(evidence: Evidence) -> Floats:
 
 
 def _gross(config: RolloutConfig) -> float:
-    return min(0.5, GROSS * config.margin)
+    return min(0.5, max(LEAST_GROSS, GROSS * config.margin))
 
 
 def _harm(evidence: Evidence, config: RolloutConfig, numbers: dict[str, float]) -> str:
@@ -132,9 +133,10 @@ def _missing(state: State, evidence: Evidence, config: RolloutConfig) -> str:
 def _next(state: State, config: RolloutConfig) -> tuple[Happening, dict[str, Any]]:
     if state.phase is Phase.PROVISIONAL:
         return Happening.CONFIRMED, {}
-    if state.stage < len(config.canary):
+    higher = [weight for weight in config.canary if weight > state.weight]  # a fast track may have begun anywhere
+    if higher:
         happening = Happening.SHADOW_PASSED if state.phase is Phase.SHADOW else Happening.STEP_PASSED
-        return happening, {"weight": config.canary[state.stage]}
+        return happening, {"weight": higher[0]}
     return Happening.LAST_STEP_PASSED, {"weight": 1.0 - config.holdback}
 
 
@@ -172,11 +174,15 @@ def _said(evidence: Evidence, numbers: dict[str, float]) -> str:
 
 
 def _forecast(evidence: Evidence, config: RolloutConfig, numbers: dict[str, float]) -> str:
-    """Pairs still needed if the evidence goes on growing at its present rate."""
-    n, have = len(evidence.candidate_loss), numbers["pass_log_e"]
-    if n == 0 or have <= 0 or have >= log(1.0 / config.alpha):
+    """How many more pairs a pass takes if they are like those seen."""
+    n = len(evidence.candidate_loss)
+    if n == 0 or numbers["pass_log_e"] >= log(1.0 / config.alpha):
         return ""
-    return f"about {ceil(n * (log(1.0 / config.alpha) / have - 1.0)):,} more pairs at this rate"
+    scaled = (1.0 + evidence.candidate_loss - evidence.champion_loss) / 2.0
+    total = betting.needed(scaled, 0.5 + config.margin / 2.0, "less", config.alpha)
+    if total is None:
+        return "at the present difference no number of pairs makes it pass"
+    return f"a pass takes about {max(total - n, 1):,} more pairs like these"
 
 
 def _e(log_e: float) -> str:

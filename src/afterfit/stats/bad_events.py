@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import betainc, betaln
+from scipy.special import betaincc, betaln
 
-STRENGTH = 50.0  # weight of the prior in events; 160 candidate requests find a ten times worse candidate at 10 % share
+MOST = 50.0  # weight of the prior in events; 160 candidate requests find a ten times worse candidate at 10 % share
 
 
-def log_e(candidate_bad: int, champion_bad: int, share: float, strength: float = STRENGTH) -> float:
+def log_e(candidate_bad: int, champion_bad: int, share: float, strength: float | None = None) -> float:
     """Log e-value against "a bad event is the candidate's with probability at most `share`".
 
     Given that something went wrong, the null says the candidate was to blame as often as it was asked. The alternative
@@ -17,7 +17,8 @@ def log_e(candidate_bad: int, champion_bad: int, share: float, strength: float =
     Args:
         candidate_bad, champion_bad: bad events so far (errors, timeouts, fallbacks, slow answers).
         share: the candidate's share of the requests, in (0, 1).
-        strength: prior weight k; (a, b) = k (share, 1 - share).
+        strength: prior weight k; (a, b) = k (share, 1 - share). None: the smaller of a and b is 5, k at most 50. That
+            is 50 at a share of 10 %; at 50 %, where 50 would take 21 failures in a row to say anything, it is 10.
 
     References:
         Lindon and Malek (2022), Anytime-valid inference for multinomial count data, arXiv 2011.03567.
@@ -31,10 +32,11 @@ def log_e(candidate_bad: int, champion_bad: int, share: float, strength: float =
         raise ValueError(f"share must lie in (0, 1), found {share}")
     if candidate_bad + champion_bad == 0:
         return 0.0
-    a, b = strength * share, strength * (1.0 - share)
+    k = min(MOST, 5.0 / min(share, 1.0 - share)) if strength is None else strength
+    a, b = k * share, k * (1.0 - share)
     after_a, after_b = a + candidate_bad, b + champion_bad
     plain = betaln(after_a, after_b) - betaln(a, b) - candidate_bad * np.log(share) - champion_bad * np.log1p(-share)
-    above_after, above_before = 1.0 - betainc(after_a, after_b, share), 1.0 - betainc(a, b, share)
+    above_after, above_before = betaincc(after_a, after_b, share), betaincc(a, b, share)
     if above_after <= 0.0:
         return float("-inf")
     return float(plain + np.log(above_after) - np.log(above_before))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil, log
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -15,6 +17,7 @@ def log_e(x: ArrayLike, mean: float, side: str) -> Floats:
     A gambler bets a constant share on x lying above (below) `mean`; the wealth of a mixture of gamblers with other
     shares is a non-negative supermartingale under the null, so P(it ever exceeds 1/alpha) <= alpha (Ville), whatever
     the distribution, however often it is looked at, and under dependence as long as conditional means obey the null.
+    Bets are constant, so what all of x is worth does not depend on its order.
 
     Args:
         x: observations in [0, 1], shape (n,), in time order.
@@ -31,6 +34,35 @@ def log_e(x: ArrayLike, mean: float, side: str) -> Floats:
     >>> bool(log_e([1.0] * 20, 0.5, "greater")[-1] > np.log(20))
     True
     """
+    wealth = _log_wealth(x, mean, side).cumsum(axis=1)
+    top = wealth.max(axis=0)
+    return np.asarray(top + np.log(np.exp(wealth - top).mean(axis=0)))  # the mixture, without overflow
+
+
+def needed(x: ArrayLike, mean: float, side: str, alpha: float) -> int | None:
+    """About how many observations a rejection at `alpha` takes in all, if those to come are like those seen.
+
+    The best of the gamblers must earn log(1/alpha) and make up for the others that share its stake.
+
+    Args:
+        x, mean, side: as in :func:`log_e`.
+        alpha: in (0, 1).
+
+    Returns:
+        None when nobody has earned anything: at the present mean there will be no rejection.
+
+    >>> needed([0.4, 0.6] * 10, 0.55, "less", 0.05)
+    65
+    """
+    wealth = _log_wealth(x, mean, side).sum(axis=1)
+    best = float(wealth.max(initial=0.0))
+    if best <= 0.0:
+        return None
+    return ceil(np.size(x) * (log(1.0 / alpha) + log(len(BETS))) / best)
+
+
+def _log_wealth(x: ArrayLike, mean: float, side: str) -> Floats:
+    """What each bet adds to the log of its gambler's wealth, shape (n_bets, n)."""
     values = np.asarray(x, dtype=float)
     if values.size and not (values.min() >= 0.0 and values.max() <= 1.0):
         raise ValueError("observations must lie in [0, 1]")
@@ -41,9 +73,7 @@ def log_e(x: ArrayLike, mean: float, side: str) -> Floats:
     elif side != "greater":
         raise ValueError(f"side {side!r}: wanted 'greater' or 'less'")
     bets = BETS / mean  # 1 + bet * (0 - mean) = 1 - share > 0
-    wealth = np.log1p(bets[:, None] * (values - mean)[None, :]).cumsum(axis=1)
-    top = wealth.max(axis=0)
-    return np.asarray(top + np.log(np.exp(wealth - top).mean(axis=0)))  # the mixture, without overflow
+    return np.asarray(np.log1p(bets[:, None] * (values - mean)[None, :]))
 
 
 def interval(x: ArrayLike, alpha: float, grid: int = 400) -> tuple[float, float]:

@@ -1,0 +1,106 @@
+"""The harm test on mature outcomes: quiet where nothing changed, and quick where something did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from afterfit.monitoring.performance import performance_finding
+from afterfit.records import Finding, Severity
+
+Floats = NDArray[np.float64]
+DAY = 86400.0
+A_DAY = 40  # rows
+
+
+def live(rng: np.random.Generator, levels: Floats, spread: float = 0.05, row: float = 0.15) -> tuple[Floats, Floats]:
+    """(losses, times): each day has a level of its own, each row is a draw about it; all in [0, 1]."""
+    level = np.clip(levels + spread * rng.normal(size=len(levels)), 0.02, 0.98)
+    concentration = level * (1 - level) / row**2 - 1
+    shape = np.repeat(np.maximum(concentration, 0.5), A_DAY)
+    mean = np.repeat(level, A_DAY)
+    return rng.beta(mean * shape, (1 - mean) * shape), np.arange(len(mean)) * DAY / A_DAY
+
+
+def look(losses: Floats, times: Floats, **changes: Any) -> Finding:
+    settings = {"tolerance": 0.015, "alpha": 0.05, **changes}
+    return performance_finding(losses, 0.147, 0.2, 6300, times=times, **settings)
+
+
+def first_day(losses: Floats, times: Floats) -> int | None:
+    """The first of weekly looks that finds harm, in days."""
+    for days in range(7, round(times[-1] / DAY) + 2, 7):
+        seen = times < days * DAY
+        if look(losses[seen], times[seen]).drifted:
+            return days
+    return None
+
+
+def test_a_champion_that_did_not_change_is_left_alone_for_half_a_year() -> None:
+    """300 champions, looked at every week; the bound is exact and fails by chance once in 10 000."""
+    rng = np.random.default_rng(1)
+    found = [first_day(*live(rng, np.full(182, 0.147))) for _ in range(300)]
+    assert sum(day is not None for day in found) <= binom.isf(1e-4, 300, 0.05)
+
+
+def test_a_fall_like_that_of_the_flights_is_found_within_weeks() -> None:
+    """A Brier loss from 0.15 to 0.21, as when log loss goes from 0.46 to 0.60."""
+    rng = np.random.default_rng(2)
+    found = [first_day(*live(rng, np.full(120, 0.21))) for _ in range(60)]
+    days = [day for day in found if day is not None]
+    assert len(days) >= 58
+    assert np.median(days) <= 42
+
+
+def test_a_broken_champion_is_found_within_a_week_or_two() -> None:
+    rng = np.random.default_rng(3)
+    found = [first_day(*live(rng, np.full(28, 0.35))) for _ in range(30)]
+    assert all(day is not None and day <= 14 for day in found)
+
+
+def test_a_champion_that_recovered_is_well_again() -> None:
+    rng = np.random.default_rng(4)
+    losses, times = live(rng, np.r_[np.full(20, 0.147), np.full(14, 0.4), np.full(150, 0.147)], spread=0.02)
+    worst, last = times < 34 * DAY, look(losses, times)
+    assert look(losses[worst], times[worst]).drifted
+    assert not last.drifted
+
+
+def test_a_finding_says_what_it_saw() -> None:
+    rng = np.random.default_rng(5)
+    found = look(*live(rng, np.full(60, 0.3)))
+    assert (found.column, found.check, found.drifted, found.severity) == (
+        "outcome",
+        "performance",
+        True,
+        Severity.CRITICAL,
+    )
+    assert found.distance == pytest.approx(0.3 - 0.147, abs=0.03)
+    assert found.statistic >= found.threshold
+    assert found.p_value <= 0.025
+    assert (found.n_reference, found.n_window) == (6300, 60 * A_DAY)
+    assert "60 days" in found.message
+
+
+def test_rows_of_one_day_are_one_observation() -> None:
+    """A terrible day with a thousand rows is one terrible day."""
+    rng = np.random.default_rng(6)
+    losses = np.clip(rng.normal(0.4, 0.1, 1000), 0, 1)
+    assert not look(losses, np.full(1000, 3600.0)).drifted
+    assert look(losses, np.arange(1000.0) * float(DAY)).drifted
+
+
+def test_tolerance_and_alpha_matter() -> None:
+    losses, times = live(np.random.default_rng(7), np.full(40, 0.24), spread=0.02)
+    assert look(losses, times).drifted
+    assert not look(losses, times, tolerance=0.09).drifted
+    assert not look(losses, times, alpha=1e-9).drifted
+
+
+def test_nothing_seen_is_nothing_found() -> None:
+    found = look(np.empty(0), np.empty(0))
+    assert (found.drifted, found.n_window, found.p_value, found.distance) == (False, 0, 1.0, 0.0)
