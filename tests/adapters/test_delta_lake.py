@@ -484,7 +484,7 @@ def test_pairs_of_a_rollout(lake: DeltaLake, home: Path) -> None:
     lake.drain(home / "journal")
     table = lake.pairs(MODEL, "r1")
     assert set(table.column_names) == {
-        "prediction_id", "time", "key", "served_version", "role", "status", "failed_version", "prediction", "scores",
+        "prediction_id", "time", "key", "served_version", "role", "routes", "status", "failed_version", "prediction", "scores",
         "shadow_version", "shadow_status", "shadow_prediction", "shadow_scores", "outcome", "outcome_time",
         "known_time", "latency_ms", "shadow_latency_ms",
     }  # fmt: skip

@@ -19,7 +19,13 @@ AT = pa.timestamp("us", "UTC")
 SCHEMA = pa.schema(
     [
         *(("prediction_id", pa.string()), ("time", AT), ("key", pa.string()), ("served_version", pa.int64())),
-        *(("role", pa.string()), ("status", pa.string()), ("failed_version", pa.int64()), ("prediction", pa.string())),
+        *(
+            ("role", pa.string()),
+            ("routes", pa.int64()),
+            ("status", pa.string()),
+            ("failed_version", pa.int64()),
+            ("prediction", pa.string()),
+        ),
         *(("scores", pa.list_(pa.float64())), ("latency_ms", pa.float64()), ("shadow_version", pa.int64())),
         *(("shadow_status", pa.string()), ("shadow_prediction", pa.string())),
         *(("shadow_scores", pa.list_(pa.float64())), ("shadow_latency_ms", pa.float64())),
@@ -38,7 +44,7 @@ def row(i: int = 0, **changes: Any) -> dict[str, Any]:
     """Served by champion 1 with 0.8 for class 1, shadowed by candidate 2 with 0.6; class 1 came true."""
     at = START + timedelta(minutes=i)
     return {
-        "prediction_id": f"p{i}", "time": at, "key": f"k{i}", "served_version": 1, "role": "champion", "status": "ok",
+        "prediction_id": f"p{i}", "time": at, "key": f"k{i}", "served_version": 1, "role": "champion", "routes": 7 + i // 1440, "status": "ok",
         "failed_version": None, "prediction": "1", "scores": [0.2, 0.8], "latency_ms": 1.0 + i, "shadow_version": 2,
         "shadow_status": "ok", "shadow_prediction": "1", "shadow_scores": [0.4, 0.6], "shadow_latency_ms": 2.0 + i,
         "outcome": "1", "outcome_time": at, "known_time": at + timedelta(hours=1), **changes,
@@ -53,10 +59,12 @@ def of(
     rows: Sequence[dict[str, Any]],
     champion: ModelVersion | None = None,
     candidate: ModelVersion | None = None,
-    stage_from: datetime = START,
+    stage_routes: int = 7,
 ) -> Evidence:
     table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
-    return Evidence.of(table, champion=champion or version(1), candidate=candidate or version(2), stage_from=stage_from)
+    return Evidence.of(
+        table, champion=champion or version(1), candidate=candidate or version(2), stage_routes=stage_routes
+    )
 
 
 def test_a_pair_counts_whoever_served_it() -> None:
@@ -143,7 +151,7 @@ def test_one_request_of_many_rows_fails_once() -> None:
 def test_the_stage_has_its_own_counts_and_the_rollout_its_own_order() -> None:
     late = row(0, known_time=START + timedelta(days=3), outcome="0")
     rows = [late, *(row(60 * 24 * d) for d in (1, 2))]
-    found = of(rows, stage_from=START + timedelta(days=1))
+    found = of(rows, stage_routes=8)
     assert found.stage_pairs == 2
     assert found.champion_keys == 2
     assert found.champion_loss.round(4).tolist() == [0.04, 0.04, 0.64]  # in the order in which they became known
@@ -160,7 +168,7 @@ def test_a_large_rollout_is_read_fast() -> None:
     table = pa.Table.from_pylist([row(i % 1000) for i in range(1000)], schema=SCHEMA)
     table = pa.concat_tables([table] * (n // 1000))
     began = time.perf_counter()
-    found = Evidence.of(table, champion=version(1), candidate=version(2), stage_from=START)
+    found = Evidence.of(table, champion=version(1), candidate=version(2), stage_routes=7)
     assert len(found.candidate_loss) == n
     assert time.perf_counter() - began < 5.0  # 0.4 s on an idle machine
 

@@ -19,7 +19,13 @@ _DUCK = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float64(): "DOUBLE", T
 _OUTCOME_COLUMNS = [("outcome", pa.string()), ("outcome_time", TIME), ("known_time", TIME)]
 _PAIR_COLUMNS = [
     *(("prediction_id", pa.string()), ("time", TIME), ("key", pa.string()), ("served_version", pa.int64())),
-    *(("role", pa.string()), ("status", pa.string()), ("failed_version", pa.int64()), ("prediction", pa.string())),
+    *(
+        ("role", pa.string()),
+        ("routes", pa.int64()),
+        ("status", pa.string()),
+        ("failed_version", pa.int64()),
+        ("prediction", pa.string()),
+    ),
     *(("scores", pa.list_(pa.float64())), ("latency_ms", pa.float64()), ("shadow_version", pa.int64())),
     *(("shadow_status", pa.string()), ("shadow_prediction", pa.string()), ("shadow_scores", pa.list_(pa.float64()))),
     ("shadow_latency_ms", pa.float64()),
@@ -75,7 +81,7 @@ paired AS (
     QUALIFY row_number() OVER (PARTITION BY s.prediction_id ORDER BY o.logged_at DESC, o.version DESC) = 1
 ),
 {newest}
-SELECT s.prediction_id, s.time, s.key, s.version AS served_version, s.role, s.status, s.failed_version, s.prediction,
+SELECT s.prediction_id, s.time, s.key, s.version AS served_version, s.role, s.routes, s.status, s.failed_version, s.prediction,
        s.scores, s.latency_ms, p.version AS shadow_version, p.status AS shadow_status,
        p.prediction AS shadow_prediction, p.scores AS shadow_scores, p.latency_ms AS shadow_latency_ms,
        n.outcome, n.outcome_time, n.known_time

@@ -118,7 +118,7 @@ def _rollout(loop: Loop, book: Book, now: datetime) -> Proposed | None:
         loop.home.lake.pairs(book.model, state.rollout, as_of=now),
         champion=champion,
         candidate=loop.home.store.version(book.model, candidate),
-        stage_from=_at(book, state.since),
+        stage_routes=_number(book, state.since),
     )
     config = loop.config(book.model).rollout
     age = (now - _at(book, state.since)).total_seconds()
@@ -142,6 +142,11 @@ def _held_already(book: Book) -> bool:
 def _at(book: Book, id: str) -> datetime:
     entry = book.find(id)
     return entry.at if entry else datetime.min.replace(tzinfo=UTC)
+
+
+def _number(book: Book, id: str) -> int:
+    entry = book.find(id)
+    return entry.number if entry else 0
 
 
 def _candidate(book: Book) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -43,10 +42,12 @@ class Evidence:
     champion_keys: int = 0
 
     @classmethod
-    def of(cls, pairs: pa.Table, *, champion: ModelVersion, candidate: ModelVersion, stage_from: datetime) -> Self:
-        """From the rows of `Lake.pairs` of one rollout; `stage_from` is when the present stage began."""
+    def of(cls, pairs: pa.Table, *, champion: ModelVersion, candidate: ModelVersion, stage_routes: int) -> Self:
+        """From the rows of `Lake.pairs` of one rollout; `stage_routes` is the number of the routes
+        with which the present stage began: rows answered under earlier routes, by a gateway that had not taken over
+        the new ones yet, are not of this stage."""
         rows = _Rows(pairs, champion.version, candidate.version)
-        in_stage = rows.time >= stage_from.timestamp()
+        in_stage = rows.routes >= stage_routes
         paired = np.flatnonzero(rows.paired)
         paired = paired[np.argsort(rows.known_time[paired], kind="stable")]
         candidate_loss, champion_loss = _losses(pairs, paired, rows.from_candidate[paired], champion, candidate)
@@ -72,6 +73,7 @@ class _Rows:
     def __init__(self, pairs: pa.Table, champion: int, candidate: int) -> None:
         served, failed = _ints(pairs["served_version"]), _ints(pairs["failed_version"])
         shadow, shadow_status = _ints(pairs["shadow_version"]), _texts(pairs["shadow_status"])
+        self.routes = _ints(pairs["routes"])
         self.time = _ints(pairs["time"].cast("int64")) / 1e6
         self.known_time = _ints(pairs["known_time"].cast("int64"))
         self.key = _texts(pairs["key"])
