@@ -1,4 +1,4 @@
-"""What all tests share: deterministic Hypothesis, and worlds that are torn down."""
+"""What all tests share: deterministic Hypothesis, worlds that are torn down, and no process that outlives them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,24 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.leftovers import left_behind, marked
 from tests.world import World
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_is_left_behind() -> Iterator[None]:
+    """First in, last out: what the tests of this run started must have stopped when they are over."""
+    with marked() as mark:
+        yield
+        found = left_behind(mark, patience=15.0)
+    told = [f"{process.pid}: {' '.join(process.cmdline())[:200]}" for process in found if process.is_running()]
+    for process in found:
+        process.kill()
+    assert told == [], "processes left behind (and now killed)"
 
 
 @pytest.fixture

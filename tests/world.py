@@ -93,7 +93,8 @@ class World:
         X, y = frame(400, seed)
         held = frame(300, seed + 1)
         fitted = (model or Moody()).fit(X, y)
-        return af.register("m", fitted, X, y, holdout=held, config=self.config)
+        times = pd.Series(pd.date_range(end=START, periods=len(X), freq="h"))
+        return af.register("m", fitted, X, y, holdout=held, time=times, config=self.config)
 
     def live(self, model: Any = None) -> ModelVersion:
         """Register a version and let the loop put it live as the first champion."""

@@ -68,7 +68,8 @@ def test_from_init_to_a_retrained_model_under_care(tmp_path: Path) -> None:
         wait_for(lambda: _lists(url, "my-model"), 60, "the gateway was not started again")
         run(tmp_path, "halt", "my-model", "--why", "test")
         assert "halted" in run(tmp_path, "status")
-        assert "not possible" in run(tmp_path, "deploy", "my-model", "1", code=1)
+        assert "champion already" in run(tmp_path, "deploy", "my-model", "1", code=1)
+        assert "not possible" in run(tmp_path, "train", "my-model", code=1)
     finally:
         children = psutil.Process(up.pid).children(recursive=True)
         up.send_signal(signal.SIGINT)

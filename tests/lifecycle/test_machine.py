@@ -28,6 +28,11 @@ class Life(RuleBasedStateMachine):
         except LifecycleError:
             return  # a falling ramp, or no champion before: refused, and nothing changed
         self.events.append(event)
+        if happening in (Happening.SHADOW_PASSED, Happening.STEP_PASSED):
+            assert self.state.weight >= before.weight, "a ramp only rises"
+            assert self.state.stage == before.stage + 1
+        if happening in (Happening.HELD, Happening.APPROVED):
+            assert (self.state.weights, self.state.since) == (before.weights, before.since), "waiting changes nothing"
         if before.champion is not None and happening is not Happening.PROMOTED:
             assert self.state.champion in (before.champion, before.candidate, *before.history)
 
@@ -64,6 +69,19 @@ class Life(RuleBasedStateMachine):
         assert self.state.champion is not None
         assert abs(sum(self.state.weights.values()) - 1.0) < 1e-12
         assert all(w > 0 for w in self.state.weights.values())
+
+    @invariant()
+    def the_candidate_is_another_version(self) -> None:
+        assert self.state.candidate is None or self.state.candidate != self.state.champion
+        if self.state.phase in (Phase.SHADOW, Phase.CANARY, Phase.PROVISIONAL):
+            assert self.state.candidate is not None
+            assert self.state.rollout, "the salt of the assignment"
+        if self.state.phase in (Phase.NEW, Phase.SERVING, Phase.TRAINING, Phase.ROLLING_BACK, Phase.HALTED):
+            assert self.state.candidate is None
+
+    @invariant()
+    def only_a_rollout_gives_a_candidate_traffic(self) -> None:
+        assert (self.state.weight > 0) == (self.state.phase in (Phase.CANARY, Phase.PROVISIONAL))
 
     @invariant()
     def the_ledger_gives_the_state(self) -> None:

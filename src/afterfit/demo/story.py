@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 SUMMER = (6, 7, 8)
 MINOR = ("step_passed", "trained", "rolled_back")  # in the document, not in the printed timeline
+CLOCK_STEP = pd.Timedelta(days=1)  # what happens within a step of the clock is told at its beginning
 LONGEST = 150  # characters of a reason in the printed timeline
 
 _SAID = {
@@ -269,7 +270,7 @@ def _detect(troubles: list[Trouble], entries: list[Entry], incidents: list[Incid
             harmed = [e for e in entries if e.name == Happening.HARMED.value]
             found = [(e.at, _why(e)) for e in harmed if e.data.get("version") == t.detail["version"]]
         else:
-            found = [(e.at, e.data["title"]) for e in entries if e.name == "worker_died" and e.at >= t.at]
+            found = [(e.at, e.data["title"]) for e in entries if e.name == "worker_died" and e.at >= t.at - CLOCK_STEP]
         if found:
             at, t.detected_as = min(found)
             t.detected_at = pd.Timestamp(at)
