@@ -11,9 +11,7 @@ import psutil
 from tests.leftovers import left_behind, marked
 
 SLEEP = "import time; time.sleep(60)"
-ORPHAN = (
-    f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {SLEEP!r}], stdout=subprocess.DEVNULL).pid)"
-)
+ORPHAN = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {SLEEP!r}], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)"
 
 
 def seen(mark: str) -> list[int]:

@@ -52,13 +52,15 @@ outcome_delay = "12h"
 
 [models.flight-delay.retrain]
 triggers = ["performance", "drift", "schedule:30d"]
-cooldown = "18d"
+cooldown = "16d"
 holdout = "5d"
 
 [models.flight-delay.rollout]
 canary = [0.05, 0.25]
 margin = 0.01
 timeout = "5s"
+deadline = "7d"
+on_no_data = "rollback"
 """
 
 

@@ -204,8 +204,11 @@ def _said(entry: Entry) -> dict[str, str]:
         }
     version = f"version {data['version']} " if "version" in data else ""
     kind = {"confirmed": "promoted", "harmed": "rolled back"}.get(entry.name, entry.name)
+    said = _SAID[entry.name]
+    if entry.name == Happening.HARMED.value and data["verdict"]["outlook"] != "harm":
+        said = "earns no verdict in time and is dropped"
     share = f" ({data['weight']:.0%} of traffic)" if "weight" in data else ""
-    return {"at": at, "kind": kind, "what": f"{version}{_SAID[entry.name]}{share}", "why": _why(entry)}
+    return {"at": at, "kind": kind, "what": f"{version}{said}{share}", "why": _why(entry)}
 
 
 def _why(entry: Entry) -> str:

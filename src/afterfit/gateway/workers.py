@@ -21,7 +21,7 @@ from afterfit.records import Value
 
 log = logging.getLogger("afterfit.gateway")
 START_SECONDS = 60.0  # patience with loading and probing
-LONGEST_PAUSE = 10.0  # seconds between two restarts of a worker that keeps dying
+LONGEST_PAUSE = 2.0  # seconds between two restarts of a worker that keeps dying
 STEADY = 30.0  # seconds of life after which past deaths are forgiven
 SERVED, SHADOW = 0, 1  # priorities: a caller waits for the first, nobody for the second
 
