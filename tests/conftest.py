@@ -12,6 +12,9 @@ from hypothesis import settings
 from tests.leftovers import left_behind, marked
 from tests.world import World
 
+# Here and not in the test modules: by then another module may have imported them, without rewritten assertions.
+pytest_plugins = ("tests.adapters.postgres", "tests.adapters.control_store_kit")
+
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("ci")

@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL for tests; use it with `pytest_plugins = ("tests.adapters.postgres",)` in a test module.
+"""A throw-away PostgreSQL for tests; tests/conftest.py makes its fixtures known.
 
 Skips with the reason when the machine has no PostgreSQL programs; any other failure is an error.
 """

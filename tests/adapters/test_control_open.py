@@ -21,8 +21,6 @@ from afterfit.adapters.control_store import ControlStore
 from afterfit.errors import ConfigError, SetupError, StoreError
 from tests.adapters.control_store_kit import add, start
 
-pytest_plugins = ("tests.adapters.postgres", "tests.adapters.control_store_kit")
-
 
 class TestOpening:
     def test_opening_again_changes_nothing(self, url: str) -> None:

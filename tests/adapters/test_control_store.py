@@ -20,8 +20,6 @@ from afterfit.ports import Ledger, Monitor, Versions
 from afterfit.records import Feature, Finding, Incident, ModelVersion, Severity, Task, Window
 from tests.adapters.control_store_kit import T0, add, run_together
 
-pytest_plugins = ("tests.adapters.postgres", "tests.adapters.control_store_kit")
-
 DAY = timedelta(days=1)
 
 

@@ -10,6 +10,8 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -33,11 +35,13 @@ _HELPERS = ["afterfit.adapters.journal", "afterfit.adapters.delta_lake", "tests.
 
 
 @pytest.fixture(scope="module")
-def processes() -> ForkServerContext:
+def processes() -> Iterator[ForkServerContext]:
     """Children that start in a few milliseconds: the server has imported everything already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_HELPERS)
-    return context
+    yield context
+    # There is no public way to stop it, and it would live as long as the whole test run.
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 async def _client(

@@ -1,13 +1,16 @@
-"""SIGKILL of the controller, 20 times at random moments under load: no
+"""SIGKILL of a worker, of the gateway and of the controller, 20 times each, at random moments under load: no
 acknowledged prediction is missing in the lake or there twice, and the loop ends in the state it would have had."""
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -68,6 +71,55 @@ def check(world: World, load: Load) -> None:
     assert logged.max() == 1
 
 
+def kill_often(victim: Callable[[], int], alive: Callable[[int], bool], seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(KILLS):
+        time.sleep(rng.uniform(0.0, 0.4))
+        pid = victim()
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda pid=pid: alive(pid), 60, "it was not replaced")  # type: ignore[misc]
+
+
+@pytest.mark.timeout(400)
+def test_workers(world: World) -> None:
+    world.live()
+    world.start()
+    load = Load(world)
+
+    def pid() -> int:
+        wait_for(lambda: _worker(world) > 0, 60, "no worker")
+        return _worker(world)
+
+    kill_often(pid, lambda old: _worker(world) not in (0, old), seed=1)
+    wait_for(lambda: world.predict().status_code == 200, 60, "nobody is served")
+    load.stop()
+    assert load.refused == []  # no caller saw an error
+    check(world, load)
+
+
+@pytest.mark.timeout(400)
+def test_gateways(world: World) -> None:
+    world.live()
+    world.start()
+    load = Load(world)
+
+    def pid() -> int:
+        assert world.gateway is not None
+        return world.gateway.pid
+
+    def replaced(_old: int) -> bool:
+        assert world.gateway is not None
+        world.gateway.wait(10)
+        world.start()
+        return True
+
+    kill_often(pid, replaced, seed=2)
+    before = len(load.acknowledged)
+    wait_for(lambda: len(load.acknowledged) > before + 20, 60, "nobody is served")
+    load.stop()
+    check(world, load)
+
+
 @pytest.mark.timeout(400)
 def test_controllers(tmp_path: Path) -> None:
     """The controller drains and carries a rollback through while it is killed again and again."""
@@ -106,3 +158,8 @@ def test_controllers(tmp_path: Path) -> None:
 def _controller(folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "afterfit.controller", str(folder / "afterfit.toml")]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _worker(world: World) -> int:
+    found = httpx.get(f"{world.url}/v1/models/m", timeout=10.0).json()["versions"][0]
+    return 0 if found["problem"] or not found["pid"] else int(found["pid"])
