@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import msgspec
 import numpy as np
 import pandas as pd
@@ -15,9 +17,24 @@ import yaml
 
 from afterfit.adapters.record_json import from_json
 from afterfit.errors import StoreError, WorkerError
-from afterfit.records import ModelVersion, Value
+from afterfit.records import Feature, ModelVersion, Value
 
 GOLDEN_TOLERANCE = 1e-6  # largest difference of a score on a golden row; the same library on the same machine gives 0
+
+# Classifiers whose own predict() is the argmax of their predict_proba(), so that asking once is enough. Others (a tuned
+# threshold, SVC, hard voting) may say something else.
+_ARGMAX = frozenset(
+    (
+        "HistGradientBoostingClassifier",
+        "GradientBoostingClassifier",
+        "RandomForestClassifier",
+        "ExtraTreesClassifier",
+        "DecisionTreeClassifier",
+        "LogisticRegression",
+        "GaussianNB",
+        "CalibratedClassifierCV",
+    )
+)
 
 
 def folder_sha256(folder: Path) -> str:
@@ -45,52 +62,63 @@ def read_version(folder: Path | str) -> ModelVersion:
         raise StoreError(f"{path} can't be read: {error}") from error
 
 
-def load_model(version: ModelVersion) -> Any:
+def load_model(version: ModelVersion, sha256: str | None = None) -> Any:
     """The model as it was registered; its files are hashed first, so nothing unknown is unpickled.
+
+    Args:
+        version: whose folder it is.
+        sha256: the hash that the routes ask for; None: the one in the version's record.
 
     Raises:
         WorkerError: the files are not the ones that were registered, or can't be loaded.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    path = Path(version.folder) / "model"
+    sys.dont_write_bytecode = True  # a model may bring code; a __pycache__ beside it would change the hash
+    path, wanted = Path(version.folder) / "model", sha256 or version.model_sha256
     found = folder_sha256(path)
-    if found != version.model_sha256:
+    if found != wanted:
         raise WorkerError(
-            f"{path} is not what was registered: sha256 {found[:12]}…, wanted {version.model_sha256[:12]}…; "
+            f"{path} is not what was registered: sha256 {found[:12]}…, wanted {wanted[:12]}…; "
             "restore the folder or register the version again"
         )
-    flavors = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))["flavors"]
     try:
-        if "sklearn" in flavors:
-            import mlflow.sklearn
+        return _unpack(path, yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))["flavors"])
+    except Exception as error:  # loading runs the user's code, which may raise anything
+        raise WorkerError(f"version {version.version} can't be loaded: {type(error).__name__}: {error}") from error
 
-            return mlflow.sklearn.load_model(str(path))
+
+def _unpack(path: Path, flavors: Mapping[str, Any]) -> Any:
+    """The model behind an MLmodel file. Importing MLflow takes 1.5 s, so the plainest kind is read without it."""
+    sklearn = flavors.get("sklearn")
+    if sklearn is None:
         import mlflow.pyfunc
 
         return mlflow.pyfunc.load_model(str(path))
-    except Exception as error:  # loading runs the user's code, which may raise anything
-        raise WorkerError(f"version {version.version} can't be loaded: {type(error).__name__}: {error}") from error
+    if sklearn.get("serialization_format") == "cloudpickle" and not sklearn.get("code"):
+        return cloudpickle.loads((path / sklearn["pickled_model"]).read_bytes())
+    import mlflow.sklearn
+
+    return mlflow.sklearn.load_model(str(path))
 
 
 class Scorer:
     """A loaded version that answers rows: labels (or values) and, for a classifier, probabilities."""
 
-    def __init__(self, version: ModelVersion, model: Any = None) -> None:
+    def __init__(self, version: ModelVersion, model: Any = None, *, sha256: str | None = None) -> None:
         self.version = version
-        self.model = load_model(version) if model is None else model
+        self.model = load_model(version, sha256) if model is None else model
+        self._by_argmax = _predicts_by_argmax(self.model)
 
-    def frame(self, columns: Sequence[Sequence[Value]]) -> pd.DataFrame:
-        """Columns in the order of the signature as a frame with the dtypes that the model was fitted on."""
-        data = {}
-        for feature, values in zip(self.version.features, columns, strict=True):
-            if feature.categories is not None:
-                known = [
-                    v if v in feature.categories else None for v in values
-                ]  # a new category is a null to the model
-                data[feature.name] = pd.Series(pd.Categorical(known, categories=list(feature.categories)))
-            else:
-                data[feature.name] = pd.Series(values, dtype=feature.dtype)
-        return pd.DataFrame(data)
+    def frame(self, columns: Mapping[str, Sequence[Value]]) -> pd.DataFrame:
+        """Columns by name as a frame with the features, in the order and with the dtypes, that the model was fitted on.
+
+        Raises:
+            WorkerError: a feature is not among the columns.
+        """
+        missing = [f.name for f in self.version.features if f.name not in columns]
+        if missing:
+            raise WorkerError(f"version {self.version.version} wants features that the request lacks: {missing}")
+        return pd.DataFrame({f.name: _series(f, columns[f.name]) for f in self.version.features})
 
     def answer(self, frame: pd.DataFrame) -> tuple[list[Value], list[list[float]] | None]:
         """(predictions, scores) of each row; scores are None for a model without probabilities.
@@ -104,20 +132,32 @@ class Scorer:
             if classes is not None and hasattr(self.model, "predict_proba"):
                 scores = np.asarray(self.model.predict_proba(data), dtype=float)
                 _check(scores, (len(frame), len(classes)))
-                labels = np.asarray(classes, dtype=object)[scores.argmax(axis=1)]
-                return labels.tolist(), scores.tolist()
+                if self._by_argmax:
+                    return [classes[i] for i in scores.argmax(axis=1).tolist()], scores.tolist()
+                return self._labels(np.asarray(self.model.predict(data)), classes, len(frame)), scores.tolist()
             answer = np.asarray(self.model.predict(data))
         except WorkerError:
             raise
         except Exception as error:  # a model may raise anything; the caller gets the champion's answer
             raise WorkerError(f"version {self.version.version} raised {type(error).__name__}: {error}") from error
-        answer = answer.reshape(-1) if answer.ndim == 2 and answer.shape[1] == 1 else answer
-        if classes is None:
-            answer = np.asarray(answer, dtype=float)
-            _check(answer, (len(frame),))
-        elif answer.shape != (len(frame),):
-            raise WorkerError(f"returned shape {answer.shape}, wanted {(len(frame),)}")
+        if classes is not None:
+            return self._labels(answer, classes, len(frame)), None
+        answer = np.asarray(_flat(answer), dtype=float)
+        _check(answer, (len(frame),))
         return answer.tolist(), None
+
+    @staticmethod
+    def _labels(answer: np.ndarray, classes: Sequence[Value], n: int) -> list[Value]:
+        flat = _flat(answer)
+        if flat.shape != (n,):
+            raise WorkerError(f"returned shape {answer.shape}, wanted {(n,)}")
+        labels: list[Value] = flat.tolist()
+        strange = set(labels) - set(classes)
+        if strange:
+            raise WorkerError(
+                f"returned {sorted(strange, key=str)[:3]}, wanted one of the classes {list(classes)[:10]}"
+            )
+        return labels
 
     def probe(self) -> None:
         """Score the golden rows that were kept at registration; they must come out as they did then.
@@ -129,12 +169,40 @@ class Scorer:
         if not path.exists():
             return
         golden = msgspec.json.decode(path.read_bytes())
-        columns = [[row[f.name] for row in golden["rows"]] for f in self.version.features]
-        predictions, scores = self.answer(self.frame(columns))
-        for i, wanted in enumerate(golden["scores"] or golden["predictions"]):
-            found = scores[i] if scores is not None and golden["scores"] else predictions[i]
-            if not _same(found, wanted):
-                raise WorkerError(f"probe failed: golden row {i} came out as {found}, was registered as {wanted}")
+        predictions, scores = self.answer(self.frame(_columns(golden["rows"], self.version)))
+        _compare("predicted", predictions, golden["predictions"])
+        if scores is not None and golden["scores"] is not None:
+            _compare("scored", scores, golden["scores"])
+
+
+def _compare(what: str, found: Sequence[Any], wanted: Sequence[Any]) -> None:
+    for i, (answer, kept) in enumerate(zip(found, wanted, strict=True)):
+        if not _same(answer, kept):
+            raise WorkerError(f"probe failed: golden row {i} {what} {answer}, was registered as {kept}")
+
+
+def _columns(rows: Sequence[Mapping[str, Value]], version: ModelVersion) -> dict[str, list[Value]]:
+    return {f.name: [row[f.name] for row in rows] for f in version.features}
+
+
+def _series(feature: Feature, values: Sequence[Value]) -> pd.Series:
+    """One column with the dtype of training. A category that was not seen then is a null to the model."""
+    if feature.categories is None:
+        return pd.Series(values, dtype=feature.dtype)
+    codes: dict[Value, int] = {category: code for code, category in enumerate(feature.categories)}
+    found = [codes.get(value, -1) for value in values]
+    return pd.Series(pd.Categorical.from_codes(found, categories=pd.Index(feature.categories)))
+
+
+def _predicts_by_argmax(model: Any) -> bool:
+    """Whether the labels follow from the scores; true only for estimators that are known to do so."""
+    if type(model).__name__ == "Pipeline" and type(model).__module__ == "sklearn.pipeline":
+        return _predicts_by_argmax(model.steps[-1][1])
+    return type(model).__module__.startswith("sklearn.") and type(model).__name__ in _ARGMAX
+
+
+def _flat(answer: np.ndarray) -> np.ndarray:
+    return answer.reshape(-1) if answer.ndim == 2 and answer.shape[1] == 1 else answer
 
 
 def _check(values: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from afterfit.gateway.requests import decode, predict_request
 from afterfit.gateway.service import Service
 from afterfit.gateway.signature import SignatureError
 
+log = logging.getLogger("afterfit.gateway")
 MOST_BYTES = 8 * 2**20
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -34,6 +37,21 @@ class TooLargeError(InputError):
     """A body above the limit."""
 
 
+class NoPathError(InputError):
+    """A path that the gateway does not have."""
+
+
+class WrongMethodError(InputError):
+    """A path asked with another method than it takes."""
+
+    def __init__(self, path: str, wanted: str, found: str) -> None:
+        self.wanted = wanted
+        super().__init__(f"{path} takes {wanted}, found {found}")
+
+
+_STATUS = ((TooLargeError, 413), (DuplicateError, 409), (NoPathError, 404), (UnknownNameError, 404))
+
+
 class App:
     """Raw ASGI: no framework stands between the socket and the service."""
 
@@ -53,27 +71,15 @@ class App:
     async def _reply(self, scope: Message, receive: Receive) -> Reply:
         try:
             name, model = _route(scope["method"], scope["path"])
-        except LookupError as error:
-            return _problem(404 if "path" in str(error) else 405, str(error))
-        try:
             handler: Callable[..., Awaitable[Reply]] = getattr(self, f"_{name}")
             if scope["method"] == "POST":
                 return await handler(model, await _body(scope, receive))
             return await handler(model)
-        except SignatureError as error:
-            return _problem(400, "the rows do not fit the model's signature", problems=error.problems)
-        except TooLargeError as error:
-            return _problem(413, str(error))
-        except DuplicateError as error:
-            return _problem(409, str(error))
-        except InputError as error:
-            return _problem(400, str(error))
-        except UnknownNameError as error:
-            return _problem(404, str(error))
-        except (WorkerError, StoreError) as error:
-            return _problem(503, f"{error}; try again")
         except AfterfitError as error:
-            return _problem(400, str(error))
+            return _refusal(error)
+        except Exception:  # noqa: BLE001  the process boundary: a caller must not see the insides of a defect of ours
+            log.error("a defect of the gateway: %s %s\n%s", scope["method"], scope["path"], traceback.format_exc())
+            return _problem(503, "the gateway met a defect of its own and logged it; please report gateway.log")
 
     async def _predict(self, model: str, body: bytes) -> Reply:
         self._service.lane(model)
@@ -126,17 +132,27 @@ class App:
         return 200 if ready else 503, {"status": "ready" if ready else "not ready", "problems": problems}, []
 
 
+def _refusal(error: AfterfitError) -> Reply:
+    if isinstance(error, SignatureError):
+        return _problem(400, "the rows do not fit the model's signature", problems=error.problems)
+    if isinstance(error, WrongMethodError):
+        return _problem(405, str(error), headers=[(b"allow", error.wanted.encode())])
+    if isinstance(error, WorkerError | StoreError):
+        return _problem(503, f"{error}; try again", headers=[(b"retry-after", b"1")])
+    return _problem(next((s for kind, s in _STATUS if isinstance(error, kind)), 400), str(error))
+
+
 def _route(method: str, path: str) -> tuple[str, str]:
     matches = [(m, name, found) for m, pattern, name in _PATHS if (found := pattern.fullmatch(path))]
     if not matches:
-        raise LookupError(
+        raise NoPathError(
             f"no such path {path!r}; known: /v1/models/NAME/predict, /v1/models/NAME/outcomes, "
             "/v1/models, /v1/models/NAME, /healthz, /readyz"
         )
     for wanted, name, found in matches:
         if wanted == method:
             return name, found.group(1) if found.groups() else ""
-    raise LookupError(f"{path} takes {matches[0][0]}, found {method}")
+    raise WrongMethodError(path, matches[0][0], method)
 
 
 async def _body(scope: Message, receive: Receive) -> bytes:
@@ -158,8 +174,10 @@ async def _body(scope: Message, receive: Receive) -> bytes:
             return bytes(parts)
 
 
-def _problem(status: int, message: str, *, problems: list[str] | None = None) -> Reply:
+def _problem(
+    status: int, message: str, *, problems: list[str] | None = None, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> Reply:
     error: dict[str, Any] = {"message": message}
     if problems:
         error["problems"] = problems
-    return status, {"error": error}, []
+    return status, {"error": error}, [*headers]

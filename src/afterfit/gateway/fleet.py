@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from afterfit.adapters.model_folder import read_version
-from afterfit.errors import AfterfitError
-from afterfit.gateway.signature import Signature
+from afterfit.errors import StoreError, WorkerError
+from afterfit.gateway.signature import Columns, Signature, SignatureError
 from afterfit.gateway.workers import Worker
-from afterfit.records import ModelRoutes, ModelVersion, Role, Routes, Target
+from afterfit.records import Feature, ModelRoutes, ModelVersion, Role, Routes, Target, Value
 from afterfit.rollout.assignment import choose
 
 log = logging.getLogger("afterfit.gateway")
-Place = tuple[str, int]  # (model, version)
+CHAMPION_SECONDS = 5.0  # least time for the champion, whatever the timeout: nobody is left who could answer instead
+GRACE = 5.0  # seconds, beyond the timeout, for which requests that began before a switch may need what is gone
+Place = tuple[str, int, str, str]  # model, version, folder, hash: other files are another worker
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One model as this gateway serves it now: routes, signature, workers. Replaced whole, never changed."""
+    """One model as this gateway serves it now: routes, signatures, workers. Replaced whole, never changed."""
 
+    number: int  # of the routes it comes from
     routes: ModelRoutes
     version: ModelVersion  # of the champion
-    signature: Signature
+    signature: Signature  # of the champion; lets pass what other versions want
+    others: Mapping[int, Signature]  # of versions that want something else than the champion
     workers: Mapping[int, Worker]
 
     @property
@@ -41,6 +45,19 @@ class Lane:
     def _weights(self) -> list[tuple[int, float]]:
         served = [t for t in self.routes.targets if t.weight > 0]
         return [(t.version, t.weight) for t in sorted(served, key=lambda t: t.role is not Role.CHAMPION)]
+
+    def columns(self, version: int, rows: Sequence[Mapping[str, Value]], checked: Columns) -> Columns:
+        """What a version wants of rows that fit the champion, whose columns are `checked`.
+
+        Raises:
+            WorkerError: the version wants something that the rows do not have.
+        """
+        if version not in self.others:
+            return checked
+        try:
+            return self.others[version].columns(rows)
+        except SignatureError as error:
+            raise WorkerError(f"version {version} wants other rows than the champion: {error}") from error
 
     def shadow_of(self, version: int) -> int | None:
         """Who scores a copy of a row that `version` answered: under a rollout each side shadows the other."""
@@ -60,74 +77,138 @@ class Fleet:
     def __init__(self, log_folder: Path) -> None:
         self._log_folder = log_folder
         self._workers: dict[Place, Worker] = {}
+        self._leaving: dict[Place, asyncio.Task[None]] = {}
         self._seen_deaths: dict[str, int] = {}
         self.lanes: dict[str, Lane] = {}
-        self.number = 0  # of the routes in force
-        self.refused: dict[str, str] = {}  # champions that could not be loaded
+        self.number = 0  # of the routes that are in force whole
+        self.refused: dict[str, str] = {}  # "model/version" of champions that could not be loaded -> why
 
-    async def apply(self, routes: Routes) -> bool:
-        """Load what is new, switch, drain what is gone. True when every champion answers, so the number may be
-        acknowledged; a model whose new champion can't be loaded stays on its old routes."""
-        wanted = {(name, t.version): t for name, model in routes.models.items() for t in model.targets}
-        for place, target in wanted.items():
-            if place not in self._workers:
-                self._workers[place] = self._start(place, target)
-        await asyncio.gather(*(self._workers[place].settled() for place in wanted))
-        lanes: dict[str, Lane] = {}
-        self.refused = {}
-        for name, model in routes.models.items():
-            try:
-                lanes[name] = self._lane(model)
-            except AfterfitError as error:
-                self.refused[f"{name}/{_champion(model).version}"] = str(error)
-                if name in self.lanes:
-                    lanes[name] = self.lanes[name]
-        self.lanes = lanes  # the switch: requests that began before keep the lane they have
+    async def apply(self, routes: Routes, last_good: Routes | None = None) -> bool:
+        """Load what is new, switch model by model, let go what is gone.
+
+        A model whose new champion can't be loaded stays on its old routes; where it has none, on those in `last_good`.
+        May be cancelled at any moment, for a newer snapshot: each model is then on its old or on its new routes.
+
+        Returns:
+            Whether every champion of the snapshot answers, so that its number may be acknowledged.
+        """
+        self._start(routes.models)
+        for name in self.lanes.keys() - routes.models.keys():
+            del self.lanes[name]
+        old = last_good.models if last_good is not None else {}
+        told = await asyncio.gather(*(self._switch(m, routes.number, old.get(n)) for n, m in routes.models.items()))
+        self.refused = dict(problem for problem in told if problem is not None)
+        await self._settle(routes.models.values(), {Role.STANDBY})
         if not self.refused:
             self.number = routes.number
-        keep = {(name, t.version) for name, lane in lanes.items() for t in lane.routes.targets}
-        await self._drain({place for place in self._workers if place not in keep})
+        self._let_go(GRACE + max((m.timeout for m in routes.models.values()), default=0.0))
         return not self.refused
 
     def problems(self) -> dict[str, str]:
-        """Why a version does not answer, by "model/version"."""
-        found = {f"{m}/{v}": w.problem for (m, v), w in self._workers.items() if w.problem}
-        return {**found, **self.refused}
+        """Why nobody should count on a version, by "model/version"."""
+        routed = {(name, v): w for name, lane in self.lanes.items() for v, w in lane.workers.items()}
+        found = {f"{name}/{v}": worker.complaint for (name, v), worker in routed.items()}
+        return {place: complaint for place, complaint in found.items() if complaint} | self.refused
+
+    def runs(self, model: str, version: int, worker: Worker) -> bool:
+        """Whether this worker still has a part in the routes."""
+        return model in self.lanes and self.lanes[model].workers.get(version) is worker
 
     def restarts(self) -> dict[str, int]:
         """Deaths of worker processes since start, by "model/version", also of versions that are gone."""
-        for (model, version), worker in self._workers.items():
+        for worker in self._workers.values():
             if worker.deaths:
-                self._seen_deaths[f"{model}/{version}"] = worker.deaths
+                self._seen_deaths[worker.name] = worker.deaths
         return dict(self._seen_deaths)
 
     def champions_answer(self) -> bool:
         """Whether every routed champion answers right now."""
-        return all(not lane.workers[lane.champion].problem for lane in self.lanes.values())
+        return not self.refused and all(not lane.workers[lane.champion].problem for lane in self.lanes.values())
 
     async def stop(self) -> None:
         """End all worker processes."""
+        for task in self._leaving.values():
+            task.cancel()
+        await asyncio.gather(*self._leaving.values(), return_exceptions=True)
         await asyncio.gather(*(worker.stop() for worker in self._workers.values()))
         self._workers.clear()
 
-    def _start(self, place: Place, target: Target) -> Worker:
-        name, version = place
-        return Worker(f"{name}/{version}", target.folder, self._log_folder / f"worker-{name}-{version}.log")
+    def _start(self, models: Mapping[str, ModelRoutes]) -> None:
+        """A worker for each target that has none; one that was about to leave stays."""
+        for name, model in models.items():
+            for target in model.targets:
+                place = _place(name, target)
+                leaving = self._leaving.pop(place, None)
+                if leaving is not None:
+                    leaving.cancel()
+                if place not in self._workers:
+                    log_file = self._log_folder / f"worker-{name}-{target.version}.log"
+                    self._workers[place] = Worker(f"{name}/{target.version}", target, log_file)
 
-    def _lane(self, model: ModelRoutes) -> Lane:
-        champion = _champion(model)
-        worker = self._workers[(model.model, champion.version)]
-        serves = model.model in self.lanes and self.lanes[model.model].workers.get(champion.version) is worker
-        if worker.problem and not serves:  # a champion that answered before and is being restarted stays routed
-            raise AfterfitError(worker.problem)
-        version = read_version(champion.folder)
-        workers = {t.version: self._workers[(model.model, t.version)] for t in model.targets}
-        return Lane(model, version, Signature(version.features), workers)
+    async def _switch(self, model: ModelRoutes, number: int, spare: ModelRoutes | None) -> tuple[str, str] | None:
+        """Put one model on its new routes once its versions have answered; else tell which champion can't, and why."""
+        await self._settle([model], set(Role) - {Role.STANDBY})
+        try:
+            self.lanes[model.model] = self._lane(
+                model, number
+            )  # the switch: requests under way keep the lane they have
+        except (WorkerError, StoreError) as error:
+            if model.model not in self.lanes and spare is not None and spare != model:
+                self._start({model.model: spare})
+                await self._switch(spare, self.number, None)
+            return f"{model.model}/{_champion(model).version}", str(error)
+        return None
 
-    async def _drain(self, places: set[Place]) -> None:
-        gone = [self._workers.pop(place) for place in places]
+    async def _settle(self, models: Iterable[ModelRoutes], roles: set[Role]) -> None:
+        places = [_place(m.model, t) for m in models for t in m.targets if t.role in roles]
+        await asyncio.gather(*(self._workers[place].settled() for place in places))
+
+    def _let_go(self, after: float) -> None:
+        kept = {_place(name, target) for name, lane in self.lanes.items() for target in lane.routes.targets}
+        for place in self._workers.keys() - kept - self._leaving.keys():
+            self._leaving[place] = asyncio.create_task(self._leave(place, after))
+
+    async def _leave(self, place: Place, after: float) -> None:
+        worker = self._workers[place]
+        await asyncio.sleep(after)
+        while worker.busy:
+            await asyncio.sleep(0.05)
         self.restarts()
-        await asyncio.gather(*(worker.finish() for worker in gone))
+        del self._workers[place], self._leaving[place]
+        await worker.stop()
+
+    def _lane(self, model: ModelRoutes, number: int) -> Lane:
+        champion = _champion(model)
+        worker = self._workers[_place(model.model, champion)]
+        now = self.lanes.get(model.model)
+        stays = now is not None and now.workers[now.champion] is worker
+        restarts = self.runs(model.model, champion.version, worker) and not worker.complaint
+        if worker.problem and not (stays or restarts):  # one that answered before may be routed while it is restarted
+            raise WorkerError(worker.problem)
+        version = read_version(champion.folder)
+        wanted = {t.version: _features(t) for t in model.targets}
+        also = {f.name for features in wanted.values() for f in features}
+        signature = Signature(version.features, also)
+        others = {v: Signature(features, signature.names) for v, features in wanted.items()}
+        return Lane(
+            number=number,
+            routes=model,
+            version=version,
+            signature=signature,
+            others={v: s for v, s in others.items() if not s.accepts_all_of(signature)},
+            workers={t.version: self._workers[_place(model.model, t)] for t in model.targets},
+        )
+
+
+def _place(model: str, target: Target) -> Place:
+    return model, target.version, target.folder, target.sha256
+
+
+def _features(target: Target) -> tuple[Feature, ...]:
+    try:
+        return read_version(target.folder).features
+    except StoreError:
+        return ()  # its worker says what is wrong; here it wants nothing
 
 
 def _champion(model: ModelRoutes) -> Target:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,11 +35,22 @@ def decode(body: bytes) -> dict[str, Any]:
     """The JSON object of a body."""
     try:
         value = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        raise InputError(f"the body is not valid JSON: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"the body is not valid JSON: {error}{_hint(body)}") from error
+    except RecursionError as error:
+        raise InputError("the body is nested too deeply; wanted an object of lists and values") from error
     if not isinstance(value, dict):
         raise InputError(f"wanted a JSON object, found {type(value).__name__}")
     return value
+
+
+def _hint(body: bytes) -> str:
+    """Python's json writes NaN and Infinity, which JSON does not know: say where the first one stands."""
+    found = re.search(rb'"([^"]{1,100})"\s*:\s*(NaN|-?Infinity|-?\d+e\d{3,})', body)
+    if found is None:
+        return ""
+    name, value = (part.decode(errors="replace") for part in found.groups())
+    return f". {name!r} is {value}; wanted a finite number, or null where a null was seen in training"
 
 
 def predict_request(body: bytes, now: datetime) -> PredictRequest:
@@ -72,9 +85,9 @@ def outcome(model: str, item: object, version: ModelVersion, now: datetime) -> O
         raise InputError('wanted "prediction_id", or "key" and "time" of the prediction')
     for name, value in (("prediction_id", prediction_id), ("key", key), ("source", item.get("source"))):
         if value is not None and not (isinstance(value, str) and value):
-            raise InputError(f'"{name}": wanted text, found {value!r}')
+            raise InputError(f'"{name}": wanted text, found {_short(value)}')
     kind = item.get("kind", OutcomeKind.OUTCOME.value)
-    if kind not in set(OutcomeKind):
+    if not isinstance(kind, str) or kind not in set(OutcomeKind):
         raise InputError(f'"kind": {list_known(str(kind), [k.value for k in OutcomeKind])}')
     if "value" not in item:
         raise InputError('"value" is missing')
@@ -101,21 +114,29 @@ def moment(value: object, name: str) -> datetime:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise InputError(f'"{name}": {value!r} is no time: {error}') from error
-    raise InputError(f'"{name}": wanted a time such as "2013-07-15T12:00:00Z" or epoch seconds, found {value!r}')
+        raise InputError(f'"{name}": {_short(value)} is no time: {error}') from error
+    raise InputError(f'"{name}": wanted a time such as "2013-07-15T12:00:00Z" or epoch seconds, found {_short(value)}')
 
 
 def _outcome_value(value: Any, version: ModelVersion, kind: OutcomeKind) -> Value:
     if kind is OutcomeKind.RETRACTION:
         return None
     if version.task is Task.REGRESSION:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InputError(f'"value": wanted a finite number, found {value!r}')
+        fine = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+        if not fine or not math.isfinite(value):
+            raise InputError(f'"value": wanted a finite number, found {_short(value)}')
         return float(value)
     for label in version.classes or ():
         if value == label and isinstance(value, bool) == isinstance(label, bool):
             return label
-    raise InputError(f'"value": wanted one of {list(version.classes or ())}, found {value!r}')
+    raise InputError(f'"value": wanted one of {list(version.classes or ())}, found {_short(value)}')
+
+
+def _short(value: object) -> str:
+    """A value for a message; Python refuses to print integers of thousands of digits."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "an integer beyond 64 bits"
+    return f"{value!r:.60}" if isinstance(value, str) else repr(value)[:60]
 
 
 def _known_keys(data: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -131,7 +152,7 @@ def _ids(given: object, n: int) -> list[str]:
         return [f"{_texts(given, 1, 'id')[0]}/{i}" for i in range(n)]
     ids = _texts(given, n, "id")
     if len(set(ids)) < n:
-        twice = next(i for i in ids if ids.count(i) > 1)
+        twice = Counter(ids).most_common(1)[0][0]
         raise InputError(f'"id": {twice!r} stands twice in this request; wanted a different id for each row')
     return ids
 
@@ -140,7 +161,7 @@ def _texts(given: object, n: int, name: str) -> list[str]:
     values = _spread(given, n, name)
     for value in values:
         if not isinstance(value, str) or not 0 < len(value) <= 500:
-            raise InputError(f'"{name}": wanted text of 1 to 500 characters, found {value!r:.60}')
+            raise InputError(f'"{name}": wanted text of 1 to 500 characters, found {_short(value)}')
     return values
 
 

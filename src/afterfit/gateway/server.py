@@ -18,16 +18,16 @@ import uvicorn
 
 from afterfit.adapters.journal import SqliteJournal
 from afterfit.adapters.routes_board import FileRoutesBoard, GatewayDesk
-from afterfit.errors import AfterfitError, SetupError, StoreError
+from afterfit.errors import AfterfitError, SetupError
 from afterfit.gateway.app import App
 from afterfit.gateway.fleet import Fleet
+from afterfit.gateway.follower import Follower
 from afterfit.gateway.service import Service
-from afterfit.records import Acknowledgement, Routes
+from afterfit.records import Acknowledgement
 
 log = logging.getLogger("afterfit.gateway")
-LOOK_EVERY = 0.05  # seconds between two looks for new routes (a stat of one file)
-REPORT_EVERY = 2.0  # seconds between two reports without news
 KEEP_ALIVE = 75  # seconds an idle connection stays open
+GRACEFUL = 30  # seconds that requests under way have when the process is asked to stop
 NOT_READY = 3  # exit code: this machine can't run it; restarting would not help
 
 
@@ -38,107 +38,80 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    def ask_to_exit(self) -> None:
+    def ask_to_exit(self, starting: asyncio.Task[None]) -> None:
         """Stop accepting, finish what is under way, return from serve()."""
+        starting.cancel()
         self.should_exit = True
 
 
 class Gateway:
     """One gateway process from start to stop."""
 
-    def __init__(self, home: Path, gateway: str, *, request_clock: bool) -> None:
-        self._board, self._desk = FileRoutesBoard(home), GatewayDesk(home, gateway)
-        self._home, self._name = home, gateway
-        self._journal = SqliteJournal(home / "journal" / f"{gateway}.db")
-        self._fleet = Fleet(home / "logs")
-        self._service = Service(self._fleet, self._journal, clock=_now, request_clock=request_clock)
-        self._trouble = ""
-
-    async def run(self, listener: socket.socket) -> None:
-        """Serve until SIGTERM or SIGINT."""
+    def __init__(self, home: Path, gateway: str, listener: socket.socket, *, request_clock: bool) -> None:
         host, port = listener.getsockname()[:2]
-        url = f"http://{host}:{port}"
-        config = uvicorn.Config(
-            App(self._service),
-            http="httptools",
-            loop="none",
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            timeout_keep_alive=KEEP_ALIVE,
-        )
-        server = _Server(config)
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._name = gateway
+        self._listener = listener
+        self._board, self._desk = FileRoutesBoard(home), GatewayDesk(home, gateway)
+        self._journal = SqliteJournal(home / "journal" / f"{gateway}.db")
+        self._log_folder = home / "logs"
+        self._request_clock = request_clock
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        fleet = Fleet(self._log_folder)
+        service = Service(fleet, self._journal, clock=_now, request_clock=self._request_clock)
+        follower = Follower(self._board, self._desk, fleet, lambda trouble: self._acknowledgement(service, trouble))
+        server = _Server(_config(App(service)))
+        starting = asyncio.create_task(follower.start())
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, server.ask_to_exit)
-        await self._take_over(self._first_routes())
-        self._report(url)
-        watcher = asyncio.create_task(self._watch(url))
-        sys.stdout.write(f"gateway {self._name} serves {', '.join(self._fleet.lanes) or 'no model yet'} at {url}\n")
-        sys.stdout.flush()
+            asyncio.get_running_loop().add_signal_handler(number, server.ask_to_exit, starting)
+        with contextlib.suppress(asyncio.CancelledError):  # by a signal
+            await starting
+        following = asyncio.create_task(follower.run())
+        if not server.should_exit:
+            sys.stdout.write(f"gateway {self._name} serves {', '.join(fleet.lanes) or 'no model yet'} at {self.url}\n")
+            sys.stdout.flush()
         try:
-            await server.serve(sockets=[listener])
+            await server.serve(sockets=[self._listener])
         finally:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
-            await self._service.shadows.finish()
-            await self._fleet.stop()
-            await asyncio.get_running_loop().run_in_executor(None, self._journal.close)
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await service.shadows.finish()
+            await fleet.stop()
+            await asyncio.to_thread(self._journal.close)
 
-    def _first_routes(self) -> Routes:
-        """The published routes, or the last good ones when those can't be read."""
-        try:
-            self._desk.changed()
-            return self._board.current()
-        except StoreError as error:
-            self._trouble = str(error)
-            good = self._desk.last_good()
-            log.error("%s; going on with %s", error, f"the last good routes {good.number}" if good else "no routes")
-            return good or Routes(0, _now())
-
-    async def _watch(self, url: str) -> None:
-        reported = 0.0
-        clock = asyncio.get_running_loop().time
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
-            if self._desk.changed():
-                try:
-                    await self._take_over(self._board.current())
-                    self._trouble = ""
-                except AfterfitError as error:
-                    self._trouble = str(error)
-                    log.error("%s; going on with routes %d", error, self._fleet.number)
-                reported = 0.0
-            if clock() - reported >= REPORT_EVERY:
-                self._report(url)
-                reported = clock()
-
-    async def _take_over(self, routes: Routes) -> None:
-        if await self._fleet.apply(routes):
-            self._desk.keep(routes)
-        else:
-            log.error("routes %d are not in force: %s", routes.number, self._fleet.refused)
-
-    def _report(self, url: str) -> None:
-        problems = self._fleet.problems()
-        if self._trouble:
-            problems["routes"] = self._trouble
-        self._desk.acknowledge(
-            Acknowledgement(
-                gateway=self._name,
-                number=self._fleet.number,
-                at=_now(),
-                pid=os.getpid(),
-                url=url,
-                problems=problems,
-                served=dict(self._service.served),
-                dropped=dict(self._service.shadows.dropped),
-                restarts=self._fleet.restarts(),
-            )
+    def _acknowledgement(self, service: Service, trouble: str) -> Acknowledgement:
+        problems, dropped = service.fleet.problems(), service.shadows.dropped
+        lost = {"journal lost": self._journal.lost_shadows} if self._journal.lost_shadows else {}
+        return Acknowledgement(
+            gateway=self._name,
+            number=service.fleet.number,
+            at=_now(),
+            pid=os.getpid(),
+            url=self.url,
+            problems=problems | {"routes": trouble} if trouble else problems,
+            served=dict(service.served),
+            dropped=dropped | lost,
+            restarts=service.fleet.restarts(),
         )
+
+
+def _config(app: App) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        loop="none",
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACEFUL,
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket.
+    """A listening socket: who connects while the versions are loaded waits, and is not turned away.
 
     Raises:
         SetupError: the port is in use; says what to do.
@@ -147,6 +120,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(2048)
     except OSError as error:
         listener.close()
         raise SetupError(
@@ -169,12 +143,12 @@ def main() -> int:
     try:
         options.home.mkdir(parents=True, exist_ok=True)
         listener = listen(options.host, options.port)
-        gateway = Gateway(options.home, options.id, request_clock=options.clock == "request")
+        gateway = Gateway(options.home, options.id, listener, request_clock=options.clock == "request")
     except (AfterfitError, OSError) as error:
         sys.stderr.write(f"gateway: {error}\n")
         return NOT_READY
     with asyncio.Runner(loop_factory=_event_loop()) as runner:
-        runner.run(gateway.run(listener))
+        runner.run(gateway.run())
     return 0
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from afterfit.errors import InputError, list_known
 from afterfit.records import Feature, Value
 
 MOST_PROBLEMS = 10  # problems told at once
+_MOST_LISTED = 30  # feature names in one problem
+
+Columns = dict[str, list[Value]]  # one list a feature, all of one length
 
 
 class SignatureError(InputError):
@@ -21,57 +25,110 @@ class SignatureError(InputError):
 
 
 class Signature:
-    """The features of one model, ready to check rows and to turn them into columns."""
+    """The features of one version, ready to check rows and to turn them into columns.
 
-    def __init__(self, features: Sequence[Feature]) -> None:
-        self._features = tuple(features)
-        self._names = frozenset(f.name for f in features)
-        self._fits: list[tuple[str, bool, str, Callable[[Any], bool]]] = [
-            (f.name, f.nullable, f.kind, _FITS[f.kind]) for f in features
-        ]
+    Args:
+        features: what the version was trained on.
+        also: names of features that only other routed versions want; they are allowed, and not looked at.
 
-    def columns(self, rows: Sequence[Mapping[str, Value]]) -> list[list[Value]]:
-        """One list a feature, in the order of the signature.
+    >>> Signature([Feature("a", "number", "float64")]).columns([{"a": 1}, {"a": 2.5}])
+    {'a': [1, 2.5]}
+    """
+
+    def __init__(self, features: Sequence[Feature], also: Iterable[str] = ()) -> None:
+        self._features = {f.name: f for f in features}
+        self._allowed = frozenset([*self._features, *also])
+        self._fits = [(f.name, f.nullable, _FITS[f.kind]) for f in features]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The features that the version wants."""
+        return frozenset(self._features)
+
+    def columns(self, rows: Sequence[Mapping[str, Value]]) -> Columns:
+        """The version's own features by name, each with one value a row.
 
         Raises:
             SignatureError: a row has a missing, extra or wrong feature; up to ten problems are told.
         """
         problems: list[str] = []
         for number, row in enumerate(rows):
-            if len(problems) >= MOST_PROBLEMS:
-                break
-            problems += self._problems(number, row)
+            if not self._is_fine(row):
+                problems += self._problems(number, row)
+                if len(problems) >= MOST_PROBLEMS:
+                    break
         if problems:
             raise SignatureError(problems[:MOST_PROBLEMS])
-        return [[row[name] for row in rows] for name, *_ in self._fits]
+        return {name: [row[name] for row in rows] for name in self._features}
+
+    def accepts_all_of(self, other: Signature) -> bool:
+        """Whether every row that fits `other` fits this one too, so that it need not be checked twice."""
+        theirs = other._features
+        return all(
+            name in theirs and theirs[name].kind == mine.kind and (mine.nullable or not theirs[name].nullable)
+            for name, mine in self._features.items()
+        )
+
+    def _is_fine(self, row: Any) -> bool:
+        """The quick look that nearly every row passes."""
+        if not isinstance(row, dict) or not self._allowed.issuperset(row):
+            return False
+        for name, nullable, fits in self._fits:
+            value = row.get(name)
+            if value is None:
+                if not (nullable and name in row):
+                    return False
+            elif not fits(value):
+                return False
+        return True
 
     def _problems(self, number: int, row: object) -> list[str]:
         if not isinstance(row, dict):
             return [f"row {number}: wanted an object of features, found {_kind(row)}"]
         found = []
-        for name, nullable, kind, fits in self._fits:
+        for name, nullable, fits in self._fits:
+            kind = self._features[name].kind
+            value = row.get(name)
             if name not in row:
                 found.append(f"row {number}: feature {name!r} is missing; wanted {kind}")
-                continue
-            value = row[name]
-            if value is None:
+            elif value is None:
                 if not nullable:
                     found.append(
                         f"row {number}: feature {name!r} is null; wanted {kind} (no null was seen in training)"
                     )
             elif not fits(value):
                 found.append(f"row {number}: feature {name!r}: wanted {kind}, found {_kind(value)} {_short(value)}")
-        for name in row.keys() - self._names:
-            found.append(f"row {number}: unknown feature {name!r}; {list_known(name, sorted(self._names))}")
+        for name in row.keys() - self._allowed:
+            found.append(f"row {number}: unknown feature {name!r}; {self._known(name)}")
         return found
+
+    def _known(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self._features, n=1)
+        names = dict.fromkeys([*near, *sorted(self._features)][:_MOST_LISTED])
+        more = len(self._features) - len(names)
+        return list_known(name, names) + (f" ({more} more are not listed)" if more else "")
+
+
+def pick(columns: Columns, at: Sequence[int]) -> Columns:
+    """The rows at these positions.
+
+    >>> pick({"a": [1, 2, 3]}, [0, 2])
+    {'a': [1, 3]}
+    """
+    return {name: [column[i] for i in at] for name, column in columns.items()}
 
 
 def _number(value: Any) -> bool:
-    return type(value) is int or (type(value) is float and math.isfinite(value))
+    if type(value) is int:
+        return -(2**63) <= value < 2**63
+    return type(value) is float and math.isfinite(value)
 
 
 def _integer(value: Any) -> bool:
-    return (type(value) is int and abs(value) < 2**63) or (type(value) is float and value.is_integer())
+    """A fraction of zero is fine: JSON of other languages writes 2.0."""
+    if type(value) is float:
+        return value.is_integer() and -(2.0**63) <= value < 2.0**63
+    return type(value) is int and -(2**63) <= value < 2**63
 
 
 _FITS: dict[str, Callable[[Any], bool]] = {
@@ -84,9 +141,11 @@ _KINDS = {bool: "boolean", int: "integer", float: "number", str: "text", dict: "
 
 
 def _kind(value: object) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "no finite number:"
     return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**40 else "beyond 64 bits"
     return text if len(text) <= 40 else text[:37] + "..."

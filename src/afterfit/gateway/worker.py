@@ -25,24 +25,28 @@ HEADER = struct.Struct("!I")
 _PR_SET_PDEATHSIG = 1
 
 
-def serve(channel: socket.socket, folder: Path) -> None:
+def serve(channel: socket.socket, folder: Path, sha256: str) -> None:
     """Load, probe, say so, then answer until the other end is closed."""
     try:
-        scorer = Scorer(read_version(folder))
+        scorer = Scorer(read_version(folder), sha256=sha256)
         scorer.probe()
     except AfterfitError as error:
         send(channel, {"failed": str(error)})
         return
     send(channel, {"ready": True})
-    while (request := receive(channel)) is not None:
-        try:
-            predictions, scores = scorer.answer(scorer.frame(request["columns"]))
-            reply: dict[str, Any] = {"predictions": predictions, "scores": scores}
-        except AfterfitError as error:
-            reply = {"error": str(error)}
-        except (TypeError, ValueError) as error:  # a value that does not fit the dtype of training
-            reply = {"error": f"the rows do not fit the model's dtypes: {error}"}
-        send(channel, {"id": request["id"], **reply})
+    while (columns := receive(channel)) is not None:
+        send(channel, answer(scorer, columns))
+
+
+def answer(scorer: Scorer, columns: Any) -> dict[str, Any]:
+    """The reply to one call: `predictions` and `scores`, or `error`."""
+    try:
+        predictions, scores = scorer.answer(scorer.frame(columns))
+    except AfterfitError as error:
+        return {"error": str(error)}
+    except (TypeError, ValueError, OverflowError) as error:  # a value that does not fit the dtype of training
+        return {"error": f"the rows do not fit the model's dtypes: {error}"}
+    return {"predictions": predictions, "scores": scores}
 
 
 def send(channel: socket.socket, message: Any) -> None:
@@ -75,12 +79,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--sha256", required=True)
+    parser.add_argument("--gateway", type=int, required=True)
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which stops us in order
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != options.gateway:
+        return  # it died before the line above
     with socket.socket(fileno=options.fd) as channel:
-        serve(channel, options.folder)
+        serve(channel, options.folder, options.sha256)
 
 
 if __name__ == "__main__":

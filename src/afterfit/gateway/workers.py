@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
+import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,42 +17,61 @@ from typing import Any
 import msgspec
 
 from afterfit.errors import WorkerError
+from afterfit.gateway.signature import Columns
 from afterfit.gateway.worker import HEADER
-from afterfit.records import Value
+from afterfit.records import Target, Value
 
 log = logging.getLogger("afterfit.gateway")
 START_SECONDS = 60.0  # patience with loading and probing
-LONGEST_PAUSE = 2.0  # seconds between two restarts of a worker that keeps dying
-STEADY = 30.0  # seconds of life after which past deaths are forgiven
+LONGEST_PAUSE = 10.0  # seconds between two restarts of a worker that keeps dying
+HOPELESS_PAUSE = 60.0  # the same for one that says it can't load its version; somebody may mend the folder
+MOST_ROWS = 2_000  # rows a call; a larger request is asked in pieces, so that `timeout` means the same for all
+MOST_WAITING = 5_000  # calls in the queue of one worker; beyond it the caller is told at once
 SERVED, SHADOW = 0, 1  # priorities: a caller waits for the first, nobody for the second
 
 Answer = tuple[list[Value], list[list[float]] | None]
 
 
+class CrashError(WorkerError):
+    """The process died or was killed with the rows in it, or is not there; another try may go well."""
+
+
 @dataclass(order=True)
-class _Request:
+class _Call:
     priority: int
     number: int
-    columns: Sequence[Sequence[Value]] = field(compare=False)
-    timeout: float = field(compare=False)
+    columns: Columns = field(compare=False)
+    n_rows: int = field(compare=False)
+    timeout: float = field(compare=False)  # seconds with the process, then it is killed
+    patient: bool = field(compare=False)  # waits through a restart of the process
+    alone: bool = field(compare=False)  # never in one batch with others
     future: asyncio.Future[Answer] = field(compare=False)
 
 
 class Worker:
-    """One version in one process. One request is with it at a time; callers go before shadows."""
+    """One version in one process, which gets one call at a time: callers before shadows, and what queued together.
 
-    def __init__(self, name: str, folder: str, log_file: Path) -> None:
+    Args:
+        name: `model/version`, for messages.
+        target: folder and hash of the version.
+        log_file: where the process writes.
+    """
+
+    def __init__(self, name: str, target: Target, log_file: Path) -> None:
         self.name = name
-        self.folder = folder
+        self.target = target
         self.problem = "is starting"  # empty while it answers
+        self.hopeless = False  # it said why it can't load its version
         self.deaths = 0
         self.pid: int | None = None
+        self._in_a_row = 0  # deaths without an answer between them
         self._log_file = log_file
-        self._requests: asyncio.PriorityQueue[_Request] = asyncio.PriorityQueue()
-        self._ready = asyncio.Event()
+        self._waiting: list[_Call] = []
+        self._news = asyncio.Event()
         self._settled = asyncio.Event()  # ready, or failed for the first time
         self._number = 0
-        self._asking = False
+        self._in_hand: list[_Call] = []  # with the process now
+        self._stopped = False
         self._process: subprocess.Popen[bytes] | None = None
         self._task = asyncio.create_task(self._live(), name=f"worker {name}")
 
@@ -59,142 +79,200 @@ class Worker:
         """Wait until it answers or has failed to start."""
         await self._settled.wait()
 
-    async def predict(self, columns: Sequence[Sequence[Value]], timeout: float, *, priority: int = SERVED) -> Answer:
-        """(predictions, scores) of the rows.
-
-        Raises:
-            WorkerError: it crashed, hung longer than `timeout` seconds, raised, or answered nonsense.
-        """
-        self._number += 1
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        request = _Request(priority, self._number, columns, timeout, future)
-        self._requests.put_nowait(request)
-        try:
-            return await asyncio.wait_for(future, timeout)
-        except TimeoutError as error:
-            raise WorkerError(f"timeout: {self.name} did not answer within {timeout:g} s") from error
-
-    async def ready(self, timeout: float) -> bool:
-        """Whether it answers, waiting at most so long for a restart."""
-        try:
-            await asyncio.wait_for(self._ready.wait(), timeout)
-        except TimeoutError:
-            return False
-        return True
-
-    async def finish(self, patience: float = 10.0) -> None:
-        """Answer what waits, then stop."""
-        deadline = time.monotonic() + patience
-        while self._busy and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
-        await self.stop()
+    @property
+    def complaint(self) -> str:
+        """Why nobody should count on this version; empty while it answers, and while it is restarted after one death."""
+        return self.problem if self.hopeless or self._in_a_row > 2 or not self._settled.is_set() else ""
 
     @property
-    def _busy(self) -> bool:
-        return self._asking or not self._requests.empty()
+    def _pause(self) -> float:
+        """Seconds until the next start: none to speak of for one that was killed, longer for one that keeps dying."""
+        return min(HOPELESS_PAUSE if self.hopeless else LONGEST_PAUSE, 0.1 * 2.0 ** (self._in_a_row - 1))
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for it."""
+        return bool(self._in_hand or self._waiting)
+
+    async def predict(
+        self,
+        columns: Columns,
+        timeout: float,
+        *,
+        patience: float | None = None,
+        priority: int = SERVED,
+        alone: bool = False,
+    ) -> Answer:
+        """(predictions, scores) of the rows.
+
+        Args:
+            columns: one list a feature, all of one length.
+            timeout: seconds the process may take for a call of at most MOST_ROWS rows.
+            patience: seconds that a call may wait, also for a restart of the process; None: a process that is not
+                there is an error at once, and the whole call takes at most `timeout`.
+            priority: SERVED or SHADOW; a shadow waits as long as callers are being served.
+            alone: keep the rows apart from those of other callers.
+
+        Raises:
+            CrashError: it died, hung longer than `timeout`, or is not there.
+            WorkerError: it raised, answered nonsense, or was too busy.
+        """
+        n_rows = len(next(iter(columns.values()), ()))
+        predictions: list[Value] = []
+        scores: list[list[float]] | None = None
+        for start in range(0, n_rows, MOST_ROWS):
+            piece = columns if n_rows <= MOST_ROWS else {k: v[start : start + MOST_ROWS] for k, v in columns.items()}
+            size = min(MOST_ROWS, n_rows - start)
+            got = await self._call(piece, size, timeout, patience, priority=priority, alone=alone)
+            predictions += got[0]
+            if got[1] is not None:
+                scores = [*(scores or ()), *got[1]]
+        return predictions, scores
+
+    async def _call(
+        self, columns: Columns, n_rows: int, timeout: float, patience: float | None, *, priority: int, alone: bool
+    ) -> Answer:
+        if self._stopped or self.hopeless or (self.problem and patience is None):
+            raise CrashError(f"{self.name} is not there: {self.problem}")
+        if len(self._waiting) >= MOST_WAITING:
+            raise WorkerError(f"{self.name} is too busy: {MOST_WAITING} requests wait for it")
+        self._number += 1
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        patient = patience is not None
+        call = _Call(priority, self._number, columns, n_rows, timeout, patient, alone, future)
+        heapq.heappush(self._waiting, call)
+        self._news.set()
+        most = patience if patience is not None else None if priority == SHADOW else timeout
+        try:
+            return await asyncio.wait_for(future, most)
+        except TimeoutError as error:
+            raise WorkerError(f"timeout: {self.name} did not answer within {most or 0:g} s") from error
 
     async def stop(self) -> None:
         """End the process."""
+        self._stopped = True
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        self._fail_waiting("was stopped")
+        self.problem = "was stopped"
+        self._fail(self._waiting)
 
     async def _live(self) -> None:
         """Start, serve, and start again, until stopped."""
-        pause = 0.1
         while True:
-            began = time.monotonic()
             try:
                 await self._one_life()
-            except WorkerError as error:
+            except (WorkerError, OSError, msgspec.MsgspecError) as error:
                 self.problem = str(error)
-                log.warning("%s: %s; next start in %.1f s", self.name, error, pause)
+                log.warning("%s: %s", self.name, error)
             finally:
                 self._bury()
             self.deaths += 1
+            self._in_a_row += 1
             self._settled.set()
-            self._fail_waiting(self.problem)
-            if time.monotonic() - began > STEADY:
-                pause = 0.1
-            await asyncio.sleep(pause)
-            pause = min(LONGEST_PAUSE, pause * 2)
+            self._fail([call for call in self._waiting if self.hopeless or not call.patient])
+            await asyncio.sleep(self._pause)
 
     async def _one_life(self) -> None:
         ours, theirs = socket.socketpair()
-        command = [
-            sys.executable,
-            "-m",
-            "afterfit.gateway.worker",
-            "--fd",
-            str(theirs.fileno()),
-            "--folder",
-            self.folder,
-        ]
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        with theirs, self._log_file.open("ab") as out:
-            self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdout=out, stderr=out, stdin=subprocess.DEVNULL
-            )
-        self.pid = self._process.pid
-        reader, writer = await asyncio.open_connection(sock=ours, limit=2**26)
+        try:
+            with theirs:
+                self._process = self._spawn(theirs.fileno())
+            self.pid = self._process.pid
+            reader, writer = await asyncio.open_connection(sock=ours, limit=2**26)
+        except BaseException:
+            ours.close()
+            raise
         try:
             await self._greet(reader)
-            while True:
-                await self._serve(reader, writer)
+            await self._converse(reader, writer)
         finally:
             writer.close()
+
+    def _spawn(self, fd: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "afterfit.gateway.worker", "--fd", str(fd)]
+        command += ["--folder", self.target.folder, "--sha256", self.target.sha256, "--gateway", str(os.getpid())]
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("ab") as out:
+            return subprocess.Popen(command, pass_fds=[fd], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
 
     async def _greet(self, reader: asyncio.StreamReader) -> None:
         try:
             hello = await asyncio.wait_for(_read(reader), START_SECONDS)
         except TimeoutError as error:
             raise WorkerError(f"did not load within {START_SECONDS:g} s") from error
-        if "failed" in hello:
+        self.hopeless = "failed" in hello
+        if self.hopeless:
             raise WorkerError(hello["failed"])
         self.problem = ""
-        self._ready.set()
         self._settled.set()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request, or the news that the process died while it was idle."""
-        waiting = asyncio.ensure_future(self._requests.get())
-        dead = asyncio.ensure_future(reader.read(1))
-        await asyncio.wait({waiting, dead}, return_when=asyncio.FIRST_COMPLETED)
-        if dead.done():
-            waiting.cancel()
-            if not waiting.cancelled() and waiting.done():
-                self._requests.put_nowait(waiting.result())
-            raise WorkerError("crash: its process died")
-        dead.cancel()
-        await asyncio.gather(dead, return_exceptions=True)
-        request = waiting.result()
-        if not request.future.done():
-            self._asking = True
-            try:
-                await self._ask(request, reader, writer)
-            finally:
-                self._asking = False
-
-    async def _ask(self, request: _Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        body = msgspec.msgpack.encode({"id": request.number, "columns": request.columns})
-        writer.write(HEADER.pack(len(body)) + body)
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Batch after batch; `incoming` also brings the news that the process died while it was idle."""
+        incoming: asyncio.Future[Any] = asyncio.ensure_future(_read(reader))
         try:
-            reply = await asyncio.wait_for(_read(reader), request.timeout)
-        except (TimeoutError, WorkerError) as error:
-            hung = isinstance(error, TimeoutError)
-            problem = WorkerError(f"timeout: hung for {request.timeout:g} s and was killed" if hung else str(error))
-            if not request.future.done():
-                request.future.set_exception(problem)
-            raise problem from error
-        if request.future.done():
-            return
-        if "error" in reply:
-            request.future.set_exception(WorkerError(reply["error"]))
-        else:
-            request.future.set_result((reply["predictions"], reply["scores"]))
+            while True:
+                batch = self._next_batch()
+                if batch:
+                    self._in_hand = batch
+                    incoming = await self._ask(batch, incoming, reader, writer)
+                    self._in_hand = []
+                    continue
+                self._news.clear()
+                news = asyncio.ensure_future(self._news.wait())
+                try:
+                    await asyncio.wait({news, incoming}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    news.cancel()
+                if incoming.done():
+                    incoming.result()  # raises what ended the process
+                    raise WorkerError("crash: it spoke without being asked")
+        finally:
+            incoming.cancel()
+            await asyncio.gather(incoming, return_exceptions=True)
+
+    def _next_batch(self) -> list[_Call]:
+        """The next call with those like it that wait too; calls that were given up are thrown away."""
+        batch: list[_Call] = []
+        size = 0
+        while self._waiting:
+            call = self._waiting[0]
+            if not call.future.done():
+                size += call.n_rows
+                first = batch[0] if batch else call
+                apart = call.alone or first.alone or call.priority != first.priority
+                if batch and (apart or size > MOST_ROWS or call.columns.keys() != first.columns.keys()):
+                    break
+                batch.append(call)
+            heapq.heappop(self._waiting)
+        return batch
+
+    async def _ask(
+        self,
+        batch: Sequence[_Call],
+        incoming: asyncio.Future[Any],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> asyncio.Future[Any]:
+        """Put a batch to the process and hand out the answers; the future of its next message."""
+        timeout = max(call.timeout for call in batch)
+        body = msgspec.msgpack.encode(_joined(batch))
+        writer.write(HEADER.pack(len(body)) + body)
+        await asyncio.wait({incoming}, timeout=timeout)
+        if not incoming.done():
+            raise WorkerError(f"timeout: hung for {timeout:g} s and was killed")
+        reply = incoming.result()  # raises when the process died
+        self._in_a_row = 0
+        if "error" not in reply:
+            _hand_out(batch, reply["predictions"], reply["scores"])
+        elif len(batch) == 1:
+            _settle(batch[0], WorkerError(reply["error"]))
+        else:  # one of them is to blame: each again by itself
+            for call in batch:
+                call.alone = True
+                heapq.heappush(self._waiting, call)
+        return asyncio.ensure_future(_read(reader))
 
     def _bury(self) -> None:
-        self._ready.clear()
         if not self.problem:
             self.problem = "is being restarted"
         if self._process is not None:
@@ -202,11 +280,36 @@ class Worker:
             self._process.wait()
             self._process, self.pid = None, None
 
-    def _fail_waiting(self, why: str) -> None:
-        while not self._requests.empty():
-            request = self._requests.get_nowait()
-            if not request.future.done():
-                request.future.set_exception(WorkerError(f"crash: {self.name} {why}"))
+    def _fail(self, calls: Sequence[_Call]) -> None:
+        """Tell what was with the process, and these; the others, who are patient, wait for the next process."""
+        for call in [*self._in_hand, *calls]:
+            _settle(call, CrashError(self.problem))
+        self._in_hand = []
+        self._waiting = [call for call in self._waiting if not call.future.done()]
+        heapq.heapify(self._waiting)
+
+
+def _joined(batch: Sequence[_Call]) -> Columns:
+    if len(batch) == 1:
+        return batch[0].columns
+    return {name: [value for call in batch for value in call.columns[name]] for name in batch[0].columns}
+
+
+def _hand_out(batch: Sequence[_Call], predictions: list[Value], scores: list[list[float]] | None) -> None:
+    start = 0
+    for call in batch:
+        end = start + call.n_rows
+        _settle(call, (predictions[start:end], None if scores is None else scores[start:end]))
+        start = end
+
+
+def _settle(call: _Call, answer: Answer | WorkerError) -> None:
+    if call.future.done():  # the caller gave up
+        return
+    if isinstance(answer, WorkerError):
+        call.future.set_exception(answer)
+    else:
+        call.future.set_result(answer)
 
 
 async def _read(reader: asyncio.StreamReader) -> Any:
