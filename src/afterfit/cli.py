@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from afterfit.config import Config, load
+from afterfit.config import CONFIG_FILE, Config, config_file, load
 from afterfit.errors import AfterfitError, InputError, SetupError, StoreError
 
 if TYPE_CHECKING:
@@ -31,10 +31,15 @@ app = typer.Typer(
 )
 out = Console(highlight=False, soft_wrap=True)
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="afterfit.toml", show_default=True)]
+
+def _settled(path: Path) -> Path:
+    return config_file(path.parent) if path == CONFIG else path
+
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="settings", callback=_settled)]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 Why = Annotated[str, typer.Option("--why", help="the reason, for the ledger")]
-CONFIG = Path("afterfit.toml")
+CONFIG = Path(CONFIG_FILE)
 
 
 def main() -> None:
@@ -70,7 +75,7 @@ def demo(
     trouble: Annotated[bool, typer.Option(help="inject the three troubles")] = True,
     seed: Annotated[int, typer.Option(help="moves the troubles and the sampling")] = 2013,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the whole story here")] = None,
-    home: Annotated[Path, typer.Option(help="folder of the demo; emptied first")] = Path(".afterfit-demo"),
+    home: Annotated[Path, typer.Option(help="folder of the demo; emptied first")] = Config.home,
     until: Annotated[str, typer.Option(help="last day of the stream")] = "2013-12-31",
 ) -> None:
     """Watch a real model live through the flights of 2013 (extra [demo])."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from afterfit.errors import ConfigError, list_known
 
+CONFIG_FILE = "afterfit.toml"
 TASKS = ("binary", "multiclass", "regression")
 TRIGGERS = ("performance", "drift", "schedule:<duration>", "volume:<rows>")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -100,7 +101,13 @@ def duration(text: object, key: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def load(path: Path | str = "afterfit.toml", environ: Mapping[str, str] | None = None) -> Config:
+def config_file(folder: Path) -> Path:
+    """The settings of a working folder: its afterfit.toml, or, without one, that of the home in it (the demo's)."""
+    own, inner = folder / CONFIG_FILE, folder / Config.home / CONFIG_FILE
+    return inner if inner.exists() and not own.exists() else own
+
+
+def load(path: Path | str = CONFIG_FILE, environ: Mapping[str, str] | None = None) -> Config:
     """Read a TOML file; a missing file gives the defaults with the file's folder as root.
 
     Raises:
@@ -231,7 +238,16 @@ def _rollout(values: Mapping[str, Any], name: str) -> RolloutConfig:
         read["on_no_data"] = values["on_no_data"]
     if "approval" in values:
         read["approval"] = _typed(values["approval"], bool, f"{where} approval")
-    return RolloutConfig(**read)
+    return _rising(RolloutConfig(**read), where)
+
+
+def _rising(config: RolloutConfig, where: str) -> RolloutConfig:
+    if config.canary and config.canary[-1] > 1.0 - config.holdback:
+        raise ConfigError(
+            f"{where} canary ends at {config.canary[-1]:g}, above the share 1 - holdback = {1.0 - config.holdback:g} "
+            "that follows it; the share of a candidate only rises: take a smaller last step or a smaller holdback"
+        )
+    return config
 
 
 def _check_trigger(trigger: str, where: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afterfit.config import Config, ModelConfig, load
+from afterfit.config import Config, ModelConfig, config_file, load
 from afterfit.errors import SetupError
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from afterfit.adapters.subprocess_jobs import SubprocessJobs
     from afterfit.records import ModelVersion
     from afterfit.tracking.draft import Draft
-
-CONFIG_FILE = "afterfit.toml"
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,8 @@ class Home:
 
 
 def find_config(start: Path | None = None) -> Config:
-    """afterfit.toml of a folder (default: the working folder) with the AFTERFIT_* variables; defaults without a file."""
-    return load((start or Path.cwd()) / CONFIG_FILE, os.environ)
+    """Settings of a folder (default: the working folder) with the AFTERFIT_* variables; defaults without a file."""
+    return load(config_file(start or Path.cwd()), os.environ)
 
 
 def put_under_care(made: Draft, home: Home, *, actor: str, card: str | None = None) -> ModelVersion:

@@ -1,8 +1,9 @@
 """The whole life of a model: phases, events, commands, ONE table, and step(). It decides nothing and does nothing.
 
 Evidence is judged elsewhere and arrives here as an event; what must be done leaves here as commands. An event that
-the table does not list for a phase raises. From every phase with a champion, ROLLBACK_ASKED restores a champion to
-all of the traffic.
+the table does not list for a phase raises. A person's word counts at any time: from every phase, PROMOTED crowns a
+version, and with a champion ROLLBACK_ASKED gives all of the traffic to a proven one (while ROLLING_BACK that is under
+way already). Neither lifts a halt: only RESUMED does.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ Row = Mapping[Happening, tuple[Phase, tuple[Command, ...]]]
 _BACK = (P.ROLLING_BACK, (C.PUBLISH, C.MIRROR, C.NOTIFY))
 _BACK_CANCEL = (P.ROLLING_BACK, (C.CANCEL_JOBS, C.PUBLISH, C.MIRROR, C.NOTIFY))
 _CROWN = (P.SERVING, (C.PUBLISH, C.MIRROR, C.NOTIFY))
+_CROWN_CANCEL = (P.SERVING, (C.CANCEL_JOBS, C.PUBLISH, C.MIRROR, C.NOTIFY))
 _HALT = (P.HALTED, (C.PUBLISH, C.NOTIFY))
 _HALT_CANCEL = (P.HALTED, (C.CANCEL_JOBS, C.PUBLISH, C.NOTIFY))
 
@@ -115,7 +117,7 @@ TABLE: Mapping[Phase, Row] = {
     P.FIRST_VALIDATING: {
         H.GATE_PASSED: _CROWN,
         H.GATE_FAILED: (P.NEW, (C.NOTIFY,)),
-        H.PROMOTED: (P.SERVING, (C.CANCEL_JOBS, C.PUBLISH, C.MIRROR, C.NOTIFY)),
+        H.PROMOTED: _CROWN_CANCEL,
     },
     P.SERVING: {
         H.DEPLOYED: (P.VALIDATING, (C.VALIDATE,)),
@@ -128,12 +130,14 @@ TABLE: Mapping[Phase, Row] = {
     P.TRAINING: {
         H.TRAINED: (P.VALIDATING, (C.VALIDATE,)),
         H.TRAIN_FAILED: (P.SERVING, (C.NOTIFY,)),
+        H.PROMOTED: _CROWN_CANCEL,
         H.ROLLBACK_ASKED: _BACK_CANCEL,
         H.HALTED: _HALT_CANCEL,
     },
     P.VALIDATING: {
         H.GATE_PASSED: (P.SHADOW, (C.PUBLISH,)),
         H.GATE_FAILED: (P.SERVING, (C.NOTIFY,)),
+        H.PROMOTED: _CROWN_CANCEL,
         H.ROLLBACK_ASKED: _BACK_CANCEL,
         H.HALTED: _HALT_CANCEL,
     },
@@ -167,11 +171,13 @@ TABLE: Mapping[Phase, Row] = {
     },
     P.ROLLING_BACK: {
         H.ROLLED_BACK: (P.SERVING, ()),
+        H.PROMOTED: _CROWN,
         H.HALTED: _HALT,
     },
     P.HALTED: {
         H.RESUMED: (P.SERVING, (C.PUBLISH,)),
-        H.ROLLBACK_ASKED: _BACK,
+        H.PROMOTED: (P.HALTED, (C.PUBLISH, C.MIRROR, C.NOTIFY)),
+        H.ROLLBACK_ASKED: (P.HALTED, (C.PUBLISH, C.MIRROR, C.NOTIFY)),
     },
 }
 
@@ -220,11 +226,9 @@ def _carry(state: State, event: Event, phase: Phase) -> State:  # noqa: PLR0912 
         case H.GATE_PASSED:
             moved = replace(moved, rollout=event.id)
         case H.SHADOW_PASSED | H.STEP_PASSED:
-            if _weight(event) < state.weight:
-                raise LifecycleError(f"a canary ramp only rises: {event.data['weight']} after {state.weight}")
-            moved = replace(moved, weight=_weight(event), stage=state.stage + 1)
+            moved = replace(moved, weight=_risen(state, event), stage=state.stage + 1)
         case H.LAST_STEP_PASSED:
-            moved = replace(moved, weight=_weight(event))
+            moved = replace(moved, weight=_risen(state, event))
         case H.CONFIRMED:
             moved = _crown(moved, state.candidate)
         case H.PROMOTED:
@@ -267,8 +271,14 @@ def _drop(moved: State) -> State:
     return replace(moved, candidate=None, weight=0.0, stage=0, approved=False, rollout="")
 
 
+def _needed(event: Event, key: str) -> Any:
+    if key not in event.data:
+        raise LifecycleError(f"the event '{event.name.value}' needs '{key}'; found {sorted(event.data)}")
+    return event.data[key]
+
+
 def _version(event: Event) -> int:
-    return int(event.data["version"])
+    return int(_needed(event, "version"))
 
 
 def _challenger(state: State, event: Event) -> int:
@@ -279,7 +289,14 @@ def _challenger(state: State, event: Event) -> int:
 
 
 def _weight(event: Event) -> float:
-    weight = float(event.data["weight"])
+    weight = float(_needed(event, "weight"))
     if not 0.0 < weight < 1.0:
         raise LifecycleError(f"the share of a candidate lies between 0 and 1, found {weight}")
+    return weight
+
+
+def _risen(state: State, event: Event) -> float:
+    weight = _weight(event)
+    if weight < state.weight:
+        raise LifecycleError(f"the share of a candidate only rises: {weight} after {state.weight}")
     return weight

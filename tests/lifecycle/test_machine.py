@@ -28,9 +28,9 @@ class Life(RuleBasedStateMachine):
         except LifecycleError:
             return  # a falling ramp, or no champion before: refused, and nothing changed
         self.events.append(event)
-        if happening in (Happening.SHADOW_PASSED, Happening.STEP_PASSED):
+        if happening in (Happening.SHADOW_PASSED, Happening.STEP_PASSED, Happening.LAST_STEP_PASSED):
             assert self.state.weight >= before.weight, "a ramp only rises"
-            assert self.state.stage == before.stage + 1
+            assert self.state.stage == before.stage + (happening is not Happening.LAST_STEP_PASSED)
         if happening in (Happening.HELD, Happening.APPROVED):
             assert (self.state.weights, self.state.since) == (before.weights, before.since), "waiting changes nothing"
         if before.champion is not None and happening is not Happening.PROMOTED:

