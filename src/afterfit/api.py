@@ -5,14 +5,16 @@ from __future__ import annotations
 import getpass
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afterfit.config import Config
 from afterfit.errors import InputError
+from afterfit.monitoring.checks import PREDICTION
 from afterfit.monitoring.reference import Reference
 from afterfit.monitoring.report import Report
 from afterfit.records import ModelVersion
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from afterfit.adapters.mlflow_registry import Fetched
 
 BUDGET = 0.01  # chance of any false alarm in one comparison
-PREDICTION = "prediction"  # what the column of answers is called in a profile
 
 
 def register(
@@ -167,26 +168,43 @@ def adopt(
 
 
 def profile(
-    frame: Any, *, target: str | None = None, prediction: str | None = None, time: str | None = None
+    frame: Any,
+    *,
+    target: str | None = None,
+    prediction: str | None = None,
+    time: str | None = None,
+    hash_categories: bool = False,
 ) -> Profile:
-    """What is kept of a frame: counts by column, no rows. `a + b` is the profile of the rows of both.
+    """What is kept of a frame: counts by column, no rows, a few kB a column. `a + b` is the profile of the rows of both.
 
-    Columns of times are left out: they always move.
+    Parquet is streamed on all cores: memory depends on neither the number of rows nor that of the columns.
 
     Args:
-        frame: pandas, Polars, Arrow, numpy, DuckDB relation, or a Parquet or CSV path.
+        frame: pandas, Polars, Arrow, numpy, DuckDB relation or any frame that narwhals knows; or a path: a Parquet or CSV
+            file, a folder of Parquet files, or a pattern such as `logs/2013-*.parquet`.
         target: a column that is no feature; left out.
         prediction: the column of a model's answers; it is called `prediction` in the profile.
         time: the column that says when; left out.
+        hash_categories: keep short hashes instead of the names of categories.
+
+    Raises:
+        InputError: not a frame, an unreadable file, or a named column that is not there.
 
     >>> import pandas as pd
     >>> both = profile(pd.DataFrame({"x": [1.0, 2.0]})) + profile(pd.DataFrame({"x": [3.0]}))
     >>> both.n, both.columns["x"].high
     (3, 3.0)
     """
-    from afterfit.stats.profile import profile as profile_arrays
+    from afterfit.adapters.profiler import profile_of
 
-    return profile_arrays(*_arrays(frame, target=target, prediction=prediction, time=time))
+    left_out = [c for c in (target, time) if c is not None]
+    whole = profile_of(frame, leave_out=left_out, hash_categories=hash_categories)
+    if prediction is None:
+        return whole
+    if prediction not in whole.columns:
+        raise InputError(f"prediction = {prediction!r}: no such column; the frame has {list(whole.columns)}")
+    named = {PREDICTION if name == prediction else name: column for name, column in whole.columns.items()}
+    return Profile(whole.n, named)
 
 
 def compare(
@@ -201,57 +219,41 @@ def compare(
     """Compare a frame with a reference, column by column. The reference is not changed.
 
     Args:
-        reference: a frame (see `profile`), a Profile, or a Reference, which knows how far apart its own days lie.
-        current: a frame.
+        reference: a frame or path (see `profile`), a Profile, or a Reference, which knows how far apart its own days lie.
+        current: a frame, a path, or a Profile.
         budget: chance of any false alarm over all columns and checks, in (0, 1); default 0.01. It holds for rows that
             are independent of each other; rows of one day that are alike need a Reference with times.
         target, prediction, time: columns of both frames, as in `profile`.
 
     Raises:
         InputError: not a frame, or a budget outside (0, 1).
+
+    >>> import pandas as pd
+    >>> old, new = pd.DataFrame({"x": range(100)}), pd.DataFrame({"x": range(50, 150)})
+    >>> [(f.column, f.check) for f in compare(old, new).drifted]
+    [('x', 'drift'), ('x', 'range')]
     """
-    from afterfit.monitoring.checks import check_window
+    from afterfit.monitoring.checks import check_columns
 
     budget = BUDGET if budget is None else budget
     if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0.0 < budget < 1.0:
         raise InputError(f"budget = {budget!r}: wanted the chance of any false alarm, between 0 and 1, such as 0.01")
-    names = {"target": target, "prediction": prediction, "time": time}
-    known = _reference(reference, names)
-    columns, _ = _arrays(current, **names)
+    read = partial(profile, target=target, prediction=prediction, time=time)
+    known = reference if isinstance(reference, Reference) else _reference(_profiled(reference, read))
+    window = _profiled(current, read)
+    columns = dict(window.columns)
     answers = columns.pop(PREDICTION, None) if known.prediction is not None else None
-    findings = check_window(known, columns, alpha=budget, prediction=answers)
-    rows = max((len(v) for v in columns.values()), default=0)
-    return Report(tuple(findings), float(budget), known.profile.n, rows)
+    findings = check_columns(known, columns, alpha=budget, prediction=answers)
+    return Report(tuple(findings), float(budget), known.profile.n, window.n)
 
 
-def _reference(given: Any, names: Mapping[str, str | None]) -> Reference:
-    if isinstance(given, Reference):
-        return given
-    whole = given if isinstance(given, Profile) else profile(given, **names)
+def _profiled(given: Any, read: Callable[[Any], Profile]) -> Profile:
+    return given if isinstance(given, Profile) else read(given)
+
+
+def _reference(whole: Profile) -> Reference:
     features = {n: c for n, c in whole.columns.items() if n != PREDICTION}
     return Reference(replace(whole, columns=features), whole.columns.get(PREDICTION), {}, 0.0)
-
-
-def _arrays(
-    frame: Any, *, target: str | None, prediction: str | None, time: str | None
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """(columns as arrays, kinds) of a frame, without target and times."""
-    import pandas as pd
-
-    from afterfit.adapters.frames import to_pandas
-    from afterfit.monitoring.columns import frame_columns
-    from afterfit.tracking.features import kind_of
-
-    table = to_pandas(frame)
-    for what, column in (("target", target), ("prediction", prediction), ("time", time)):
-        if column is not None:
-            _column(table, column, what)
-    table = table.drop(columns=[c for c in (target, time) if c is not None])
-    table = table.drop(columns=[c for c in table if pd.api.types.is_datetime64_any_dtype(table[c].dtype)])
-    if prediction is not None:
-        table = table.rename(columns={prediction: PREDICTION})
-    kinds = {str(c): kind_of(table[c]) for c in table.columns}
-    return frame_columns(table, kinds), kinds
 
 
 def _without_time(frame: pd.DataFrame, time: Any) -> tuple[pd.DataFrame, Any]:

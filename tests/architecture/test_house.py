@@ -49,6 +49,7 @@ def test_the_core_names_no_clock_and_no_file() -> None:
             "scipy",
             "afterfit",
             "math",
+            "zlib",
             "dataclasses",
             "typing",
             "collections",

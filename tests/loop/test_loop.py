@@ -122,7 +122,7 @@ def test_a_person_may_halt_resume_promote_and_roll_back(world: World) -> None:
     world.live()
     world.register(seed=4)
     world.say(Happening.HALTED, why="holiday")
-    with pytest.raises(LifecycleError, match="possible now: resumed, rollback_asked"):
+    with pytest.raises(LifecycleError, match="possible now: resumed, promoted, rollback_asked"):
         world.say(Happening.DEPLOYED, version=2)
     world.say(Happening.RESUMED)
     world.say(Happening.PROMOTED, version=2)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import ks_2samp
 
 from afterfit.stats import chi2, ks, psi, units
+from afterfit.stats.binning import MOST_BINS
+from afterfit.stats.categorical import BUCKETS, MOST_CATEGORIES
 from afterfit.stats.profile import Categorical, Numeric, Profile, profile
 
 NUMBERS = arrays(float, st.integers(0, 40), elements=st.floats(allow_nan=True, allow_infinity=True, width=32))
@@ -38,8 +41,44 @@ def test_categorical_profiles_merge(a: list[str | None], b: list[str | None]) ->
 
 def test_many_categories_stay_bounded_and_none_is_lost() -> None:
     found = Categorical.of([f"c{i}" for i in range(5000)])
-    assert len(found.counts) == 1000
-    assert found.other + sum(found.counts.values()) == 5000
+    assert found.folded
+    assert len(found.counts) <= BUCKETS
+    assert sum(found.counts.values()) == 5000
+
+
+@given(parts=st.lists(st.lists(st.integers(0, 1500), max_size=600), min_size=1, max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_folded_profiles_merge(parts: list[list[int]]) -> None:
+    merged = functools.reduce(lambda a, b: a + b, (Categorical.of([f"c{i}" for i in part]) for part in parts))
+    whole = Categorical.of([f"c{i}" for part in parts for i in part])
+    assert merged == whole
+    assert merged.folded == (len({i for part in parts for i in part}) > MOST_CATEGORIES)
+
+
+@given(seed=st.integers(0, 10_000), sizes=st.lists(st.integers(0, 4000), min_size=2, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_coarse_bins_merge_however_rows_are_split(seed: int, sizes: list[int]) -> None:
+    """Columns with far more values than bins: the bins of the whole come out, in any order and grouping."""
+    rng = np.random.default_rng(seed)
+    kind = seed % 4
+    x = rng.standard_t(2, sum(sizes)) * 10.0 ** rng.integers(-5, 6)
+    x = np.round(x, 1) if kind == 1 else rng.integers(-40_000, 70_000, len(x)).astype(float) if kind == 2 else x
+    x[rng.random(len(x)) < 0.1 * (kind == 3)] = np.nan
+    parts = [Numeric.of(part) for part in np.split(x, np.cumsum(sizes)[:-1])]
+    whole = Numeric.of(x)
+    for order in (parts, parts[::-1]):
+        merged = functools.reduce(lambda a, b: a + b, order)
+        assert merged.shift == whole.shift
+        assert np.array_equal(merged.bins, whole.bins)
+        assert np.array_equal(merged.counts, whole.counts)
+        assert merged.zeros == whole.zeros
+        assert merged.mean == pytest.approx(whole.mean, rel=1e-9, abs=1e-9 * (whole.sd + 1))
+        assert merged.m2 == pytest.approx(whole.m2, rel=1e-9)
+    streamed = parts[0]
+    for part in np.split(x, np.cumsum(sizes)[:-1])[1:]:
+        streamed = streamed + Numeric.of(part, shift=streamed.shift)
+    assert np.array_equal(streamed.counts, whole.counts)
+    assert len(whole.bins) <= MOST_BINS
 
 
 def test_a_profile_survives_json() -> None:

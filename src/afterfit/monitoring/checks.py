@@ -26,6 +26,7 @@ SURELY = 1.5  # a conversion's factor must exceed the largest natural one by thi
 FITS = 0.9  # a converted window fits when it lies nearer than this share of the reference's own blocks do
 FIT_BY_CHANCE = 0.1  # upper bound of the share of natural jumps that some conversion happens to undo
 WEAK = 0.05  # a column joins others under one conversion only with at least this much evidence of its own
+PREDICTION = "prediction"  # the name under which a model's answers are checked
 QUALITY = ("unit", "constant", "nulls", "type", "missing")
 
 Check = Callable[["_Look", str, Column, Column], "_Result"]
@@ -72,27 +73,68 @@ def check_window(
         prediction: the version's own answers, one number (or label) a row.
         times: event times in epoch seconds, shape (n_rows,); with them a unit that changed within the window shows.
     """
-    kinds = {n: "number" if isinstance(c, Numeric) else "text" for n, c in reference.profile.columns.items()}
+    window: dict[str, Column] = {}
+    for name, values in columns.items():
+        kind = "number" if isinstance(reference.profile.columns.get(name), Numeric) else "text"
+        try:
+            window[name] = profile({name: values}, {name: kind}).columns[name]
+        except (TypeError, ValueError):
+            window[name] = Categorical.of(np.asarray(values, dtype=object))
+    answers = None
+    if prediction is not None and reference.prediction is not None:
+        kind = "number" if isinstance(reference.prediction, Numeric) else "text"
+        answers = profile({PREDICTION: prediction}, {PREDICTION: kind}).columns[PREDICTION]
+    return check_columns(
+        reference, window, alpha=alpha, trailing=trailing, prediction=answers, rows=columns, times=times
+    )
+
+
+def check_columns(
+    reference: Reference,
+    window: Mapping[str, Column],
+    *,
+    alpha: float,
+    trailing: Profile | None = None,
+    prediction: Column | None = None,
+    rows: Mapping[str, Any] | None = None,
+    times: Any | None = None,
+) -> list[Finding]:
+    """The same from the profiles of a window's columns; only a unit that changed within the window needs its rows."""
     found: list[Finding] = []
     usable: list[tuple[str, Column, Column]] = []
     for name, before in reference.profile.columns.items():
-        if name not in columns:
+        if name not in window:
             found.append(_broken(name, "missing", before, "the column is missing"))
-            continue
-        try:
-            usable.append((name, before, profile({name: columns[name]}, kinds).columns[name]))
-        except (TypeError, ValueError):
-            what = f"wanted {kinds[name]}, found {np.asarray(columns[name]).dtype}"
+        elif (both := _comparable(before, window[name])) is None:
+            what = f"wanted {before.kind}, found {window[name].kind}"
             found.append(_broken(name, "type", before, f"the column changed its type: {what}"))
-    found += [_extra(name) for name in columns if name not in reference.profile.columns]
+        else:
+            usable.append((name, *both))
+    found += [_extra(name) for name in window if name not in reference.profile.columns]
     if prediction is not None and reference.prediction is not None:
-        kind = "number" if isinstance(reference.prediction, Numeric) else "text"
-        usable.append(("prediction", reference.prediction, profile({"p": prediction}, {"p": kind}).columns["p"]))
+        both = _comparable(reference.prediction, prediction)
+        if both is None:
+            found.append(_broken(PREDICTION, "type", reference.prediction, "the answers changed their type"))
+        else:
+            usable.append((PREDICTION, *both))
     tests = sum(len(_checks(name, before)) for name, before, _ in usable)
-    look = _Look(reference, trailing, alpha / max(tests, 1), columns, times)
+    look = _Look(reference, trailing, alpha / max(tests, 1), rows or {}, times)
     for name, before, now in usable:
         found += _column(look, name, before, now)
     return _agree(found)
+
+
+def _comparable(before: Column, now: Column) -> tuple[Column, Column] | None:
+    """Both as one kind, or None. A column without any value has the kind of the other; times are no numbers."""
+    if isinstance(before, Numeric) and isinstance(now, Numeric):
+        return (before, now) if (before.kind == "time") == (now.kind == "time") or not now.values else None
+    if isinstance(before, Numeric) and isinstance(now, Categorical):
+        return (before, Numeric.of([], nulls=now.n, kind=before.kind)) if not now.values else None
+    if isinstance(before, Categorical) and isinstance(now, Numeric):
+        if not now.n - now.nulls:
+            return before, Categorical.counted({}, nulls=now.n, kind=before.kind)
+        return (Numeric.of([], nulls=before.n, kind=now.kind), now) if not before.values else None
+    return before, now
 
 
 def is_healthy(findings: list[Finding]) -> bool:
@@ -129,8 +171,10 @@ def _agree(findings: list[Finding]) -> list[Finding]:
 
 
 def _checks(name: str, before: Column) -> dict[str, Check]:
-    if name == "prediction":
+    if name == PREDICTION:
         return {"prediction": _drift}
+    if before.kind == "time":
+        return {"nulls": _nulls}  # times always move
     if isinstance(before, Numeric):
         checks: dict[str, Check] = {"nulls": _nulls, "drift": _drift, "range": _range}
         return {**checks, "constant": _constant, "unit": _unit} if not is_constant(before) else checks
@@ -140,6 +184,10 @@ def _checks(name: str, before: Column) -> dict[str, Check]:
 
 def _nulls(look: _Look, name: str, before: Column, now: Column) -> _Result:
     rate, usual = now.nulls / now.n, before.nulls / max(before.n, 1)
+    if before.n and not before.values:
+        p = float(binom.sf(now.n - now.nulls - 1, now.n, 1.0 / (before.n + 2)))
+        message = f"{name}: {1 - rate:.1%} of the rows have a value; in the reference none had"
+        return _Result("binomial test", 1.0 - rate, 1.0 - rate, p, Severity.WARNING, message)
     rows = float(binom.sf(now.nulls - 1, now.n, (before.nulls + 1) / (before.n + 2)))
     blocks = null_tail.p_value(statistics(now, before)["nulls"], look.blocks(name, "nulls"))
     severity = Severity.CRITICAL if rate - usual > MANY_UNSEEN else Severity.WARNING
@@ -163,7 +211,7 @@ def _drift(look: _Look, name: str, before: Column, now: Column) -> _Result:
     else:
         raise TypeError("a column and its reference are of one kind")
     p = max(rows, null_tail.p_value(statistics(now, before)["drift"], blocks))
-    what = "the model's own answers" if name == "prediction" else name
+    what = "the model's own answers" if name == PREDICTION else name
     return _Result(method, d, d, p, Severity.WARNING, f"{what}: the distribution moved, {said}")
 
 
@@ -186,7 +234,7 @@ def _unseen(look: _Look, name: str, before: Column, now: Column) -> _Result:
     if not isinstance(before, Categorical) or not isinstance(now, Categorical):
         raise TypeError("only categories can be unseen")
     fresh = {k: v for k, v in now.counts.items() if k not in before.counts}
-    n = sum(fresh.values()) if not before.other else 0
+    n = sum(fresh.values()) if not (before.folded or now.folded) else 0
     once = sum(v == 1 for v in before.counts.values())  # Good and Turing: the chance of something new
     p = float(binom.sf(n - 1, now.values, min(1.0, (once + 1) / (before.values + 2)))) if n else 1.0
     share = n / now.values if now.values else 0.0
@@ -234,7 +282,7 @@ def _whole(look: _Look, name: str, baseline: Numeric, now: Numeric, natural: flo
     jump, blocks = units.gap(now, baseline), look.blocks(name, "unit")
     if not now.values or np.isnan(jump):
         return None
-    usual, noise = _usual(blocks)
+    usual, noise = _usual(blocks) if len(blocks) >= null_tail.FEWEST else _by_chance(now, baseline)
     found = units.best(now, baseline, natural, noise)
     if found is None or found[1] > min(usual, jump / 3.0):
         return None
@@ -269,9 +317,13 @@ def _unit_result(name: str, c: units.Conversion, size: float, gain: float, p: fl
 
 def _usual(blocks: tuple[float, ...]) -> tuple[float, float]:
     """How far apart healthy blocks lie: nine in ten of them, and half of them."""
-    if len(blocks) < null_tail.FEWEST:
-        return 0.5, 0.1
     return float(np.quantile(blocks, FITS)), float(np.quantile(blocks, 0.5))
+
+
+def _by_chance(now: Numeric, baseline: Numeric) -> tuple[float, float]:
+    """The same for independent rows: quantiles lie about 1.3 / sqrt(n) spreads from the truth, three times that is far."""
+    error = 1.3 * float(np.sqrt(1.0 / now.values + 1.0 / baseline.values))
+    return min(0.2, 3.0 * error), min(0.1, error)
 
 
 def _moved(before: Categorical, now: Categorical) -> str:

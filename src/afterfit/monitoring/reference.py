@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from afterfit.stats import chi2, ks, units
 from afterfit.stats.profile import Categorical, Column, Numeric, Profile, column_from_dict, column_to_dict, profile
 
 Floats = NDArray[np.float64]
-SCHEMA = 1
+SCHEMA = 2
 TRAILING = 7  # blocks before a block that its unit check is measured against
 STRETCHES = 24  # parts of a block between which a sudden step is looked for: hours of a day
 SMALL_BLOCK = 20  # rows below which a block says nothing about the spread between blocks
@@ -104,6 +104,7 @@ def outside(column: Numeric, rest: Numeric) -> float:
     """Share of values beyond the smallest and largest value of the other column (up to a bin's width)."""
     if not column.values or not rest.values:
         return 0.0
+    column, rest = column.at_shift(rest.shift), rest.at_shift(column.shift)
     beyond = (column.bins < rest.bins[0]) | (column.bins > rest.bins[-1])
     return float(column.counts[beyond].sum() / column.values)
 
@@ -112,7 +113,7 @@ def is_constant(column: Column) -> bool:
     """Whether all values are the same (and there is one)."""
     if isinstance(column, Numeric):
         return column.values > 0 and column.low == column.high
-    return column.values > 0 and len(column.counts) == 1 and column.other == 0
+    return column.values > 0 and len(column.counts) == 1 and not column.folded
 
 
 def _between_blocks(
@@ -145,17 +146,23 @@ def _between_blocks(
 def _without(whole: Column, part: Column) -> Column:
     """The rest of the reference once a block is taken out; only what the statistics read is exact."""
     if isinstance(whole, Numeric) and isinstance(part, Numeric):
+        part = part.at_shift(whole.shift)
         counts = whole.counts.copy()
         counts[np.searchsorted(whole.bins, part.bins)] -= part.counts
         kept = counts > 0
-        return Numeric(
-            whole.n - part.n, whole.nulls - part.nulls, 0, 0, whole.low, whole.high, whole.mean, whole.m2,
-            whole.bins[kept], counts[kept],
-        )  # fmt: skip
+        return replace(
+            whole,
+            n=whole.n - part.n,
+            nulls=whole.nulls - part.nulls,
+            infinite=whole.infinite - part.infinite,
+            bins=whole.bins[kept],
+            counts=counts[kept],
+        )
     if isinstance(whole, Categorical) and isinstance(part, Categorical):
+        part = part.fold() if whole.folded else part
         left = {k: v - part.counts.get(k, 0) for k, v in whole.counts.items()}
-        return Categorical(
-            whole.n - part.n, whole.nulls - part.nulls, {k: v for k, v in left.items() if v > 0}, whole.other
+        return replace(
+            whole, n=whole.n - part.n, nulls=whole.nulls - part.nulls, counts={k: v for k, v in left.items() if v > 0}
         )
     raise TypeError("a block has the kind of its whole")
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from afterfit.stats.profile import Categorical
+from afterfit.stats.categorical import Categorical, alike
 
 RARE = 0.01  # categories below this share of the reference are pooled as one
 Floats = NDArray[np.float64]
@@ -22,12 +22,13 @@ def table(reference: Categorical, window: Categorical) -> Floats:
     >>> table(Categorical.of(["a", "b"]), Categorical.of(["a", "c"])).tolist()
     [[1.0, 1.0], [1.0, 0.0]]
     """
+    reference, window = alike(reference, window)
     common = [k for k, v in reference.counts.items() if v >= RARE * reference.values]
     rare = [k for k in reference.counts if k not in set(common)]
     rows = [[float(p.counts.get(k, 0)) for k in common] for p in (reference, window)]
-    if rare or reference.other:
+    if rare:
         for row, p in zip(rows, (reference, window), strict=True):
-            row.append(float(sum(p.counts.get(k, 0) for k in rare) + p.other))
+            row.append(float(sum(p.counts.get(k, 0) for k in rare)))
     return np.array(rows)
 
 
@@ -37,6 +38,7 @@ def total_variation(reference: Categorical, window: Categorical) -> float:
     >>> total_variation(Categorical.of(["a", "a"]), Categorical.of(["b", "b"]))
     1.0
     """
+    reference, window = alike(reference, window)
     names: Mapping[str, int] = {**reference.counts, **window.counts}
     if not reference.values or not window.values:
         return 0.0

@@ -25,6 +25,7 @@ def psi(reference: Numeric | Categorical, window: Numeric | Categorical) -> floa
     if not reference.values or not window.values:
         return 0.0
     if isinstance(reference, Numeric) and isinstance(window, Numeric):
+        reference, window = reference.at_shift(window.shift), window.at_shift(reference.shift)
         edges = np.unique(reference.bins[_decile_bins(reference)])
         cells = np.stack([_counts(reference, edges), _counts(window, edges)])
     elif isinstance(reference, Categorical) and isinstance(window, Categorical):

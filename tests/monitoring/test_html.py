@@ -1,0 +1,430 @@
+"""The page of a report: valid, self-contained, small, harmless whatever the data say, and worst first."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from afterfit.api import compare
+from afterfit.monitoring.drawing import MOST_CATEGORIES, Pair, Timeline, histogram, shown_categories
+from afterfit.monitoring.html import framed, render
+from afterfit.monitoring.markup import LONGEST, number, percent, text
+from afterfit.monitoring.report import Report
+from afterfit.records import Finding, Severity
+from afterfit.stats.profile import Categorical, Numeric, Profile
+
+VOID = {"meta", "rect", "path", "br"}
+HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/a onerror=alert(1)>&amp;\u202e\x00"
+DAY = datetime(2013, 7, 1, tzinfo=UTC)
+
+
+class Page(HTMLParser):
+    """A page read strictly: every element is closed in order, every id is unique, every link stays on the page."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self.feed(source)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+        ids = [a["id"] for _, a in self.tags if "id" in a]
+        assert len(ids) == len(set(ids))
+        assert {a["href"] for _, a in self.tags if "href" in a} <= {f"#{i}" for i in ids}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(attrs) == len({k for k, _ in attrs}), f"an attribute twice in {tag}"
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join("".join(self.texts).split())
+
+    def of(self, tag: str, kind: str = "") -> list[dict[str, str]]:
+        return [a for t, a in self.tags if t == tag and kind in f" {a.get('class', '')} ".split(" ")]
+
+
+def finding(column: str, check: str = "drift", **changes: Any) -> Finding:
+    values: dict[str, Any] = {
+        "method": "Kolmogorov-Smirnov, block null",
+        "statistic": 0.4,
+        "distance": 0.4,
+        "p_value": 1e-9,
+        "threshold": 1e-4,
+        "drifted": True,
+        "severity": Severity.WARNING,
+        "message": f"{column}: the distribution moved",
+        "n_reference": 1000,
+        "n_window": 500,
+    }
+    return Finding(column=column, check=check, **{**values, **changes})
+
+
+def healthy(column: str, **changes: Any) -> Finding:
+    return finding(column, **{"drifted": False, "severity": Severity.INFO, "p_value": 0.4, "distance": 0.02, **changes})
+
+
+def page(*findings: Finding, timeline: Timeline = (), **columns: Pair) -> Page:
+    return Page(render(Report(findings, 0.01, 1000, 500), columns, title="old against new", timeline=timeline))
+
+
+def normal(seed: int, middle: float = 50.0, n: int = 1000) -> Numeric:
+    return Numeric.of(np.random.default_rng(seed).normal(middle, 5.0, n))
+
+
+def wide(n: int, columns: int, shift: float) -> Profile:
+    """Numbers and categories; `shift` moves all of them."""
+    rng = np.random.default_rng(int(10 * shift))
+    found: dict[str, Numeric | Categorical] = {}
+    for i in range(columns):
+        name = f"column_{i:03d}_{'long name ' * 6}"
+        if i % 2:
+            labels = [f"category {k + 7 * shift:.0f} of column {i} {'and so on ' * 8}" for k in range(40)]
+            found[name] = Categorical.of(rng.choice(np.array(labels, dtype=object), n))
+        else:
+            found[name] = Numeric.of(rng.lognormal(3.0 + shift, 1.0, n))
+    return Profile(n, found)
+
+
+# --- the page as a whole ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_100_columns_are_one_valid_file_below_1_mb_also_if_all_have_changed(shift: float) -> None:
+    old, new = wide(2000, 100, 0.1), wide(2000, 100, 0.1 + shift)
+    report = compare(old, new)
+    windows = [(DAY + timedelta(days=i), dict.fromkeys(old.columns, 0.1)) for i in range(365)]
+    pairs = {c: (old.columns[c], new.columns[c]) for c in old.columns}
+    source = render(report, pairs, title="wide", made_at=DAY, timeline=windows)
+    assert len(source.encode()) < 1_000_000
+    read = Page(source)
+    assert len(read.of("article", "card")) == (100 if shift else 0)
+    assert len(read.of("svg", "spark")) == (0 if shift else 100)
+
+
+def test_nothing_is_loaded_and_nothing_runs() -> None:
+    read = page(
+        finding("a"), healthy("b"), a=(normal(1), normal(2, 70.0)), b=(Categorical.of(["x"]), Categorical.of(["x"]))
+    )
+    assert not {t for t, _ in read.tags} & {
+        "script",
+        "link",
+        "img",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "form",
+        "image",
+    }
+    for tag, attributes in read.tags:
+        assert not {k for k in attributes if k.startswith("on") or k in ("src", "srcset", "data", "action")}, tag
+    source = render(Report((), 0.01, 0, 0), {}, title="t")
+    assert "url(" not in source
+    assert "@import" not in source
+    assert "://" not in source
+    assert "default-src 'none'" in {a.get("content", "").split(";")[0] for a in read.of("meta")}
+
+
+def test_hostile_names_are_shown_and_do_nothing() -> None:
+    pairs: dict[str, Pair] = {
+        HOSTILE: (Categorical.of([HOSTILE] * 9), Categorical.of([HOSTILE] * 5 + ["<b>new</b>"] * 4)),
+        "</style><script>": (normal(1), normal(2)),
+        "": (normal(1), normal(2)),
+        "few<i>": (normal(1), normal(2)),
+    }
+    findings = (
+        finding(HOSTILE, "<unknown check>", message=f"{HOSTILE}: {HOSTILE}", method=HOSTILE),
+        healthy("</style><script>"),
+        healthy(""),
+        healthy("few<i>", check="no_data", n_window=12),
+    )
+    windows = [(DAY, {HOSTILE: 0.3}), (DAY + timedelta(days=1), {HOSTILE: 0.1})]
+    source = render(Report(findings, 0.01, 9, 9), pairs, title=HOSTILE, timeline=windows)
+    read = Page(source)
+    assert not {t for t, _ in read.tags} & {"script", "img", "i"}
+    assert "<script>alert('x')</script>\"><img src=http://evil" in read.words
+    assert "<b>new</b>" in read.words
+    assert "(blank)" in read.words
+    assert not set(source) & {"\x00", "\u202e"}
+    assert not [k for _, attributes in read.tags for k in attributes if k.startswith("on")]
+
+
+def test_text_that_can_not_be_encoded_or_never_ends_is_cut_and_replaced() -> None:
+    assert text("\ud800a\x1b") == "\ufffda\ufffd"
+    assert len(unescape(text("<" * 10_000))) == LONGEST
+    long = "n" * 5000
+    pair = (Categorical.of(["c" * 5000]), Categorical.of(["d" * 5000]))
+    report = Report((finding(long, message="m" * 5000),), 0.01, 1, 1)
+    read = Page(render(report, {long: pair}, title="t" * 5000))
+    assert "n" * (LONGEST + 1) not in read.words
+    assert "c" * (LONGEST + 1) not in read.words
+    assert "m" * 401 not in read.words
+
+
+def test_no_raw_rows_only_ends_middle_and_frequent_categories() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.uniform(100_000, 999_999, 400).round(3)
+    people = [f"person-{i:04d}" for i in range(400)]
+    pair: Pair = (Numeric.of(values), Numeric.of(values[:200]))
+    names: Pair = (Categorical.of(people), Categorical.of(people[:200]))
+    words = page(
+        finding("pay"), finding("who"), healthy("pay2"), healthy("who2"), pay=pair, who=names, pay2=pair, who2=names
+    ).words
+    assert sum(f"{v:.3f}" in words or f"{v:,.3f}" in words for v in values) == 0
+    assert sum(number(v) in words for v in values) <= 8  # lowest, median, highest of both, and the ends of the axis
+    assert sum(p in words for p in people) <= MOST_CATEGORIES + 2
+
+
+def test_a_notebook_gets_the_page_in_a_frame_that_runs_nothing() -> None:
+    source = render(Report((finding("a<b"),), 0.01, 1000, 500), {"a<b": (normal(1), normal(2))}, title="x\"y'z")
+    read = Page(framed(source, 300))
+    (frame,) = read.of("iframe")
+    assert frame["sandbox"] == ""
+    assert frame["height"] == "300"
+    assert frame["srcdoc"] == source
+
+
+# --- what it says ----------------------------------------------------------------------------------------------
+
+
+def test_the_worst_column_is_named_first_everywhere() -> None:
+    read = page(
+        finding("mild", distance=0.2),
+        healthy("fine"),
+        finding("strong", distance=0.7),
+        finding("broken", "unit", severity=Severity.CRITICAL, distance=0.3, message="broken: looks like a unit change"),
+        finding("gone", "missing", severity=Severity.CRITICAL, distance=1.0, method="schema"),
+    )
+    assert (
+        "4 of 5 columns changed; worst: gone (column missing), broken (unit change), strong (distribution" in read.words
+    )
+    heads = re.findall(r"(\d)\. (\w+)", read.words)
+    assert heads == [("1", "gone"), ("2", "broken"), ("3", "strong"), ("4", "mild")]
+    assert [a["href"] for a in read.of("a")] == ["#column-1", "#column-2", "#column-3", "#column-4"]
+    assert [a["class"].split()[1] for a in read.of("article")] == ["critical", "critical", "warning", "warning"]
+    assert "Looks like a unit change." in read.words
+
+
+def test_all_findings_of_a_column_stand_on_its_one_card() -> None:
+    read = page(
+        finding("a", "drift", message="a: the distribution moved"),
+        finding("a", "nulls", severity=Severity.CRITICAL, message="a: 40% of the values are null"),
+        healthy("a", check="constant"),
+        a=(normal(1), normal(2)),
+    )
+    assert len(read.of("article")) == 1
+    assert read.words.index("40% of the values are null.") < read.words.index("The distribution moved.")
+    assert "Also looked for, not found stuck at one value" in read.words.replace("foundstuck", "found stuck")
+
+
+def test_a_null_surge_is_drawn_although_the_other_values_are_the_same() -> None:
+    old = Numeric.of([1.0, 2.0, 3.0, 4.0, np.nan])
+    new = Numeric.of([1.0, 2.0, np.nan, np.nan, np.nan])
+    read = page(finding("a", "nulls"), a=(old, new))
+    assert "Rows without a value" in read.words
+    assert {a["width"] for a in read.of("rect")} == {"20.0%", "60.0%"}
+
+
+def test_an_empty_report_says_so() -> None:
+    assert "Nothing was compared" in page().words
+
+
+def test_no_change_is_said_and_shown_with_the_largest_difference_first() -> None:
+    read = page(
+        healthy("near", distance=0.01),
+        healthy("far", distance=0.05),
+        near=(normal(1), normal(2)),
+        far=(normal(1), normal(2)),
+    )
+    assert "No change found in 2 columns" in read.words
+    assert read.words.rindex("far") < read.words.rindex("near")
+    assert len(read.of("svg", "spark")) == 2
+
+
+def test_too_few_rows_are_a_state_with_the_number_needed() -> None:
+    few = healthy("a", check="no_data", n_window=12, message="a: 12 rows are too few to judge, wanted 30")
+    read = page(few, a=(normal(1), normal(2, n=12)), b=(normal(1), normal(2)))
+    assert "Nothing can be said yet about 2 columns" in read.words
+    assert "too few rows: 12 there, 30 needed (18 more)" in read.words
+    assert "no check has looked at it" in read.words
+    assert "2 columns" not in page(few, healthy("c"), a=(normal(1), normal(2, n=12))).words
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (0.01, "at most 1%. Of 100 such comparisons in which nothing has changed, about 1 "),
+        (0.05, "at most 5%. Of 100 such comparisons in which nothing has changed, about 5 "),
+        (1 / 90, "at most 1.111%. Of 100 such comparisons in which nothing has changed, about 1.111 "),
+        (0.002, "at most 0.2%. Of 1,000 such comparisons in which nothing has changed, about 2 "),
+    ],
+)
+def test_the_budget_in_plain_words(budget: float, said: str) -> None:
+    assert said in Page(render(Report((), budget, 10, 10), {}, title="t")).words
+
+
+def test_the_timeline_shows_when_it_began() -> None:
+    windows = [(DAY + timedelta(days=i), {"a": 0.8 if i == 20 else 0.1}) for i in range(30)]
+    windows[3] = (windows[3][0], {})  # a window that does not know the column
+    read = page(finding("a"), finding("b"), timeline=windows, a=(normal(1), normal(2)), b=(normal(1), normal(2)))
+    (drawn,) = read.of("svg", "time")
+    assert "highest 0.8, in the window from 2013-07-21" in drawn["aria-label"]
+    assert read.of("path", "t")[0]["d"].count("M") == 29
+    assert "V0.0" in read.of("path", "t")[0]["d"]
+
+
+def test_small_distances_look_small_on_the_timeline_and_many_windows_are_grouped_by_their_highest() -> None:
+    windows = [(DAY + timedelta(hours=i), {"a": 0.1 if i == 777 else 0.01}) for i in range(1000)]
+    read = page(finding("a"), timeline=windows)
+    heights = [float(v) for v in re.findall(r"V([\d.]+)H", read.of("path", "t")[0]["d"])]
+    assert len(heights) <= 120
+    assert min(heights) == 60.0
+    assert "Each bar is the highest of up to 9 windows" in read.words
+
+
+# --- columns of every kind -------------------------------------------------------------------------------------
+
+
+def test_every_drawing_has_words_for_those_who_do_not_see_it() -> None:
+    read = page(finding("temp"), healthy("b"), temp=(normal(1, 50.0), normal(2, 80.0)), b=(normal(1), normal(2)))
+    labels = [a["aria-label"] for a in read.of("svg") if a.get("aria-hidden") != "true"]
+    assert len(labels) == 2
+    assert re.search(r"temp, old: nine in ten values from 4\d.* to 5\d.*; new: nine in ten values from 7\d", labels[0])
+
+
+@pytest.mark.parametrize("sides", [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("kind", ["number", "text"])
+def test_a_column_without_any_value_is_drawn_as_far_as_it_can_be(sides: tuple[bool, bool], kind: str) -> None:
+    numbers = [Numeric.of([np.nan] * 50) if empty else normal(1) for empty in sides]
+    texts = [Categorical.of([None] * 50) if empty else Categorical.of(["a", "b"]) for empty in sides]
+    pair = (numbers[0], numbers[1]) if kind == "number" else (texts[0], texts[1])
+    read = page(finding("a", "nulls"), healthy("b"), a=pair, b=pair)
+    assert "nan" not in read.words.lower().replace("finan", "")
+    assert ("Neither the old nor the new data have a value" in read.words) == all(sides)
+    if not all(sides):
+        assert f"no {'old' if sides[0] else 'new'} values" in read.words.lower()
+    assert "50 (100%)" in read.words
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (Numeric.of([7.0] * 40), Numeric.of([7.0] * 40)),
+        (Numeric.of([0.0] * 40), Numeric.of([0.0] * 39 + [1.0])),
+        (Numeric.of([-1e308, 1e308] * 20), Numeric.of([1e-300] * 40)),
+        (Numeric.of([np.inf, -np.inf, 1.0, np.nan] * 10), Numeric.of([2.0] * 40)),
+        (Numeric.of([]), Numeric.of([])),
+        (Categorical.of(["only"] * 40), Categorical.of(["only"] * 40)),
+        (Categorical.of([""] * 40), Categorical.of([" "] * 40)),
+        (Categorical.of([]), Categorical.of([])),
+        (normal(1), Categorical.of(["a"] * 40)),
+        (normal(1), None),
+        (None, Categorical.of(["a"] * 40)),
+        (None, None),
+    ],
+    ids=lambda pair: "",
+)
+def test_odd_columns_are_drawn_without_a_fault(pair: Pair) -> None:
+    read = page(finding("a"), healthy("b"), a=pair, b=pair)
+    for path in read.of("path"):
+        assert all(0.0 <= float(y) <= 100.0 for y in re.findall(r"V(-?[\d.]+|nan|-?inf)", path["d"]))
+    assert len(read.of("article")) == 1
+
+
+@pytest.mark.parametrize("many", [1, 9, 1000, 3000])
+def test_at_most_eight_categories_are_drawn_and_the_shares_add_up(many: int) -> None:
+    old = Categorical.of([f"c{i}" for i in range(many) for _ in range(1 + (i < 3) * 50)])
+    new = Categorical.of([f"c{i}" for i in range(many)])
+    read = page(finding("a"), a=(old, new))
+    rows = re.findall(r"(\d+\.?\d*)%", read.words.split("Share of values")[1].split("rows")[0])
+    assert len(read.of("rect")) == 2 * min(many, MOST_CATEGORIES + 1)
+    assert sum(map(float, rows)) == pytest.approx(200.0, abs=1.0 if many < 1000 else 3.0)
+    assert ("Too many categories to keep their names" in read.words) == (many > 1000)
+    assert f"({many - MOST_CATEGORIES:,} categor" in read.words or many not in (9, 1000)
+
+
+def test_the_categories_that_findings_speak_of_are_drawn_even_if_rare() -> None:
+    common = [f"c{i}" for i in range(12) for _ in range(100)]
+    old = Categorical.of([*common, *["rare"] * 90])
+    new = Categorical.of([*common, "fresh"])
+    kept = shown_categories(old, new)
+    assert len(kept) == MOST_CATEGORIES
+    assert {"rare", "fresh"} <= set(kept)
+    assert page(finding("a"), a=(old, new)).words.count("unseen") == 1
+
+
+# --- bars ------------------------------------------------------------------------------------------------------
+
+
+def test_bars_hold_all_values_and_wild_ones_are_piled_into_the_last_and_said() -> None:
+    wild = Numeric.of(np.append(np.random.default_rng(1).normal(10, 2, 970), [9999.0] * 30))
+    drawn = histogram(normal(1, 10.0), wild)
+    assert drawn is not None
+    assert drawn.old is not None
+    assert drawn.new is not None
+    assert len(drawn.new) == 30
+    assert drawn.old.sum() == pytest.approx(1.0)
+    assert drawn.new.sum() == pytest.approx(1.0)
+    assert drawn.edges[-1] < 100
+    assert drawn.new[-1] >= 0.03
+    assert (
+        "3.0% of the new values in the last bar are higher, up to 9,999"
+        in page(finding("a"), a=(normal(1, 10.0), wild)).words
+    )
+
+
+def test_whole_numbers_get_whole_bars_so_that_none_looks_empty() -> None:
+    rng = np.random.default_rng(2)
+    for top in (5, 24, 100):
+        drawn = histogram(Numeric.of(rng.integers(0, top, 20_000)), Numeric.of(rng.integers(0, top, 20_000)))
+        assert drawn is not None
+        assert drawn.new is not None
+        assert len(drawn.new) <= 30
+        assert drawn.new[:-1].max() < 1.5 * drawn.new[:-1].min()
+
+
+def test_metres_and_kilometres_are_drawn_on_a_logarithmic_scale() -> None:
+    metres = Numeric.of(np.random.default_rng(3).gamma(20.0, 100.0, 2000))
+    kilometres = Numeric.of(np.random.default_rng(4).gamma(20.0, 0.1, 2000))
+    drawn = histogram(metres, kilometres)
+    assert drawn is not None
+    assert drawn.old is not None
+    assert drawn.new is not None
+    assert drawn.logarithmic
+    assert min((drawn.old > 0.01).sum(), (drawn.new > 0.01).sum()) >= 4  # both have a shape
+    assert "logarithmic scale" in page(finding("a"), a=(metres, kilometres)).words
+    same = histogram(metres, metres)
+    assert same is not None
+    assert not same.logarithmic
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0, "0"), (1234567.8, "1,234,568"), (-2.5, "-2.5"), (1e20, "1e+20"), (float("inf"), "–")]
+)
+def test_numbers_for_people(value: float, shown: str) -> None:
+    assert number(value) == shown
+
+
+def test_a_little_is_never_nothing() -> None:
+    assert [percent(s) for s in (0.0, 1e-9, 0.5, 1 - 1e-9, 1.0)] == ["0%", "<0.1%", "50.0%", ">99.9%", "100%"]
