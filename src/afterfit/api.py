@@ -244,7 +244,11 @@ def compare(
     columns = dict(window.columns)
     answers = columns.pop(PREDICTION, None) if known.prediction is not None else None
     findings = check_columns(known, columns, alpha=budget, prediction=answers)
-    return Report(tuple(findings), float(budget), known.profile.n, window.n)
+    names = {**known.profile.columns, **columns}
+    pairs = {name: (known.profile.columns.get(name), columns.get(name)) for name in names}
+    if answers is not None:
+        pairs[PREDICTION] = (known.prediction, answers)
+    return Report(tuple(findings), float(budget), known.profile.n, window.n, pairs)
 
 
 def _profiled(given: Any, read: Callable[[Any], Profile]) -> Profile:
@@ -253,7 +257,7 @@ def _profiled(given: Any, read: Callable[[Any], Profile]) -> Profile:
 
 def _reference(whole: Profile) -> Reference:
     features = {n: c for n, c in whole.columns.items() if n != PREDICTION}
-    return Reference(replace(whole, columns=features), whole.columns.get(PREDICTION), {}, 0.0)
+    return Reference(replace(whole, columns=features), whole.columns.get(PREDICTION), {}, 0.0, 0.0)
 
 
 def _without_time(frame: pd.DataFrame, time: Any) -> tuple[pd.DataFrame, Any]:

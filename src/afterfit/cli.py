@@ -260,15 +260,18 @@ def history(name: str, config: ConfigFile = CONFIG, as_json: AsJson = False) -> 
 
 @app.command()
 def compare(
-    reference: Path,
-    current: Path,
+    reference: str,
+    current: str,
     budget: Annotated[float, typer.Option(help="chance of any false alarm in this comparison")] = 0.01,
+    html: Annotated[Path | None, typer.Option(help="write a page that shows it here")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two Parquet or CSV files column by column. Exit code 4: something drifted."""
+    """Compare two data sets (Parquet or CSV; a folder or a pattern, quoted) column by column. Exit code 4: drift."""
     from afterfit.api import compare as run
 
     report = run(reference, current, budget=budget)
+    if html is not None:
+        html.write_text(report.to_html(f"{reference} → {current}", made_at=_now()), encoding="utf-8")
     if as_json:
         _print_json(report.to_dict())
     else:

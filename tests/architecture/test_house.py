@@ -50,6 +50,7 @@ def test_the_core_names_no_clock_and_no_file() -> None:
             "afterfit",
             "math",
             "zlib",
+            "itertools",
             "dataclasses",
             "typing",
             "collections",

@@ -5,91 +5,21 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from html.parser import HTMLParser
-from typing import Any
 
 import numpy as np
 import pytest
 
 from afterfit.api import compare
-from afterfit.monitoring.drawing import MOST_CATEGORIES, Pair, Timeline, histogram, shown_categories
+from afterfit.monitoring.drawing import MOST_CATEGORIES, Pair
 from afterfit.monitoring.html import framed, render
-from afterfit.monitoring.markup import LONGEST, number, percent, text
+from afterfit.monitoring.markup import LONGEST, number, text
 from afterfit.monitoring.report import Report
-from afterfit.records import Finding, Severity
+from afterfit.records import Severity
 from afterfit.stats.profile import Categorical, Numeric, Profile
+from tests.monitoring.html_page import Page, finding, healthy, normal, page
 
-VOID = {"meta", "rect", "path", "br"}
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/a onerror=alert(1)>&amp;\u202e\x00"
 DAY = datetime(2013, 7, 1, tzinfo=UTC)
-
-
-class Page(HTMLParser):
-    """A page read strictly: every element is closed in order, every id is unique, every link stays on the page."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.texts: list[str] = []
-        self.feed(source)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-        ids = [a["id"] for _, a in self.tags if "id" in a]
-        assert len(ids) == len(set(ids))
-        assert {a["href"] for _, a in self.tags if "href" in a} <= {f"#{i}" for i in ids}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len(attrs) == len({k for k, _ in attrs}), f"an attribute twice in {tag}"
-        self.tags.append((tag, {k: v or "" for k, v in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {k: v or "" for k, v in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.texts.append(data)
-
-    @property
-    def words(self) -> str:
-        return " ".join("".join(self.texts).split())
-
-    def of(self, tag: str, kind: str = "") -> list[dict[str, str]]:
-        return [a for t, a in self.tags if t == tag and kind in f" {a.get('class', '')} ".split(" ")]
-
-
-def finding(column: str, check: str = "drift", **changes: Any) -> Finding:
-    values: dict[str, Any] = {
-        "method": "Kolmogorov-Smirnov, block null",
-        "statistic": 0.4,
-        "distance": 0.4,
-        "p_value": 1e-9,
-        "threshold": 1e-4,
-        "drifted": True,
-        "severity": Severity.WARNING,
-        "message": f"{column}: the distribution moved",
-        "n_reference": 1000,
-        "n_window": 500,
-    }
-    return Finding(column=column, check=check, **{**values, **changes})
-
-
-def healthy(column: str, **changes: Any) -> Finding:
-    return finding(column, **{"drifted": False, "severity": Severity.INFO, "p_value": 0.4, "distance": 0.02, **changes})
-
-
-def page(*findings: Finding, timeline: Timeline = (), **columns: Pair) -> Page:
-    return Page(render(Report(findings, 0.01, 1000, 500), columns, title="old against new", timeline=timeline))
-
-
-def normal(seed: int, middle: float = 50.0, n: int = 1000) -> Numeric:
-    return Numeric.of(np.random.default_rng(seed).normal(middle, 5.0, n))
 
 
 def wide(n: int, columns: int, shift: float) -> Profile:
@@ -149,13 +79,13 @@ def test_nothing_is_loaded_and_nothing_runs() -> None:
 def test_hostile_names_are_shown_and_do_nothing() -> None:
     pairs: dict[str, Pair] = {
         HOSTILE: (Categorical.of([HOSTILE] * 9), Categorical.of([HOSTILE] * 5 + ["<b>new</b>"] * 4)),
-        "</style><script>": (normal(1), normal(2)),
+        '"></style><script>numbers': (normal(1), normal(2)),
         "": (normal(1), normal(2)),
         "few<i>": (normal(1), normal(2)),
     }
     findings = (
         finding(HOSTILE, "<unknown check>", message=f"{HOSTILE}: {HOSTILE}", method=HOSTILE),
-        healthy("</style><script>"),
+        finding('"></style><script>numbers'),
         healthy(""),
         healthy("few<i>", check="no_data", n_window=12),
     )
@@ -288,8 +218,8 @@ def test_the_timeline_shows_when_it_began() -> None:
     windows = [(DAY + timedelta(days=i), {"a": 0.8 if i == 20 else 0.1}) for i in range(30)]
     windows[3] = (windows[3][0], {})  # a window that does not know the column
     read = page(finding("a"), finding("b"), timeline=windows, a=(normal(1), normal(2)), b=(normal(1), normal(2)))
-    (drawn,) = read.of("svg", "time")
-    assert "highest 0.8, in the window from 2013-07-21" in drawn["aria-label"]
+    (bars,) = read.of("svg", "time")
+    assert "highest 0.8, in the window from 2013-07-21" in bars["aria-label"]
     assert read.of("path", "t")[0]["d"].count("M") == 29
     assert "V0.0" in read.of("path", "t")[0]["d"]
 
@@ -301,130 +231,3 @@ def test_small_distances_look_small_on_the_timeline_and_many_windows_are_grouped
     assert len(heights) <= 120
     assert min(heights) == 60.0
     assert "Each bar is the highest of up to 9 windows" in read.words
-
-
-# --- columns of every kind -------------------------------------------------------------------------------------
-
-
-def test_every_drawing_has_words_for_those_who_do_not_see_it() -> None:
-    read = page(finding("temp"), healthy("b"), temp=(normal(1, 50.0), normal(2, 80.0)), b=(normal(1), normal(2)))
-    labels = [a["aria-label"] for a in read.of("svg") if a.get("aria-hidden") != "true"]
-    assert len(labels) == 2
-    assert re.search(r"temp, old: nine in ten values from 4\d.* to 5\d.*; new: nine in ten values from 7\d", labels[0])
-
-
-@pytest.mark.parametrize("sides", [(True, False), (False, True), (True, True)])
-@pytest.mark.parametrize("kind", ["number", "text"])
-def test_a_column_without_any_value_is_drawn_as_far_as_it_can_be(sides: tuple[bool, bool], kind: str) -> None:
-    numbers = [Numeric.of([np.nan] * 50) if empty else normal(1) for empty in sides]
-    texts = [Categorical.of([None] * 50) if empty else Categorical.of(["a", "b"]) for empty in sides]
-    pair = (numbers[0], numbers[1]) if kind == "number" else (texts[0], texts[1])
-    read = page(finding("a", "nulls"), healthy("b"), a=pair, b=pair)
-    assert "nan" not in read.words.lower().replace("finan", "")
-    assert ("Neither the old nor the new data have a value" in read.words) == all(sides)
-    if not all(sides):
-        assert f"no {'old' if sides[0] else 'new'} values" in read.words.lower()
-    assert "50 (100%)" in read.words
-
-
-@pytest.mark.parametrize(
-    "pair",
-    [
-        (Numeric.of([7.0] * 40), Numeric.of([7.0] * 40)),
-        (Numeric.of([0.0] * 40), Numeric.of([0.0] * 39 + [1.0])),
-        (Numeric.of([-1e308, 1e308] * 20), Numeric.of([1e-300] * 40)),
-        (Numeric.of([np.inf, -np.inf, 1.0, np.nan] * 10), Numeric.of([2.0] * 40)),
-        (Numeric.of([]), Numeric.of([])),
-        (Categorical.of(["only"] * 40), Categorical.of(["only"] * 40)),
-        (Categorical.of([""] * 40), Categorical.of([" "] * 40)),
-        (Categorical.of([]), Categorical.of([])),
-        (normal(1), Categorical.of(["a"] * 40)),
-        (normal(1), None),
-        (None, Categorical.of(["a"] * 40)),
-        (None, None),
-    ],
-    ids=lambda pair: "",
-)
-def test_odd_columns_are_drawn_without_a_fault(pair: Pair) -> None:
-    read = page(finding("a"), healthy("b"), a=pair, b=pair)
-    for path in read.of("path"):
-        assert all(0.0 <= float(y) <= 100.0 for y in re.findall(r"V(-?[\d.]+|nan|-?inf)", path["d"]))
-    assert len(read.of("article")) == 1
-
-
-@pytest.mark.parametrize("many", [1, 9, 1000, 3000])
-def test_at_most_eight_categories_are_drawn_and_the_shares_add_up(many: int) -> None:
-    old = Categorical.of([f"c{i}" for i in range(many) for _ in range(1 + (i < 3) * 50)])
-    new = Categorical.of([f"c{i}" for i in range(many)])
-    read = page(finding("a"), a=(old, new))
-    rows = re.findall(r"(\d+\.?\d*)%", read.words.split("Share of values")[1].split("rows")[0])
-    assert len(read.of("rect")) == 2 * min(many, MOST_CATEGORIES + 1)
-    assert sum(map(float, rows)) == pytest.approx(200.0, abs=1.0 if many < 1000 else 3.0)
-    assert ("Too many categories to keep their names" in read.words) == (many > 1000)
-    assert f"({many - MOST_CATEGORIES:,} categor" in read.words or many not in (9, 1000)
-
-
-def test_the_categories_that_findings_speak_of_are_drawn_even_if_rare() -> None:
-    common = [f"c{i}" for i in range(12) for _ in range(100)]
-    old = Categorical.of([*common, *["rare"] * 90])
-    new = Categorical.of([*common, "fresh"])
-    kept = shown_categories(old, new)
-    assert len(kept) == MOST_CATEGORIES
-    assert {"rare", "fresh"} <= set(kept)
-    assert page(finding("a"), a=(old, new)).words.count("unseen") == 1
-
-
-# --- bars ------------------------------------------------------------------------------------------------------
-
-
-def test_bars_hold_all_values_and_wild_ones_are_piled_into_the_last_and_said() -> None:
-    wild = Numeric.of(np.append(np.random.default_rng(1).normal(10, 2, 970), [9999.0] * 30))
-    drawn = histogram(normal(1, 10.0), wild)
-    assert drawn is not None
-    assert drawn.old is not None
-    assert drawn.new is not None
-    assert len(drawn.new) == 30
-    assert drawn.old.sum() == pytest.approx(1.0)
-    assert drawn.new.sum() == pytest.approx(1.0)
-    assert drawn.edges[-1] < 100
-    assert drawn.new[-1] >= 0.03
-    assert (
-        "3.0% of the new values in the last bar are higher, up to 9,999"
-        in page(finding("a"), a=(normal(1, 10.0), wild)).words
-    )
-
-
-def test_whole_numbers_get_whole_bars_so_that_none_looks_empty() -> None:
-    rng = np.random.default_rng(2)
-    for top in (5, 24, 100):
-        drawn = histogram(Numeric.of(rng.integers(0, top, 20_000)), Numeric.of(rng.integers(0, top, 20_000)))
-        assert drawn is not None
-        assert drawn.new is not None
-        assert len(drawn.new) <= 30
-        assert drawn.new[:-1].max() < 1.5 * drawn.new[:-1].min()
-
-
-def test_metres_and_kilometres_are_drawn_on_a_logarithmic_scale() -> None:
-    metres = Numeric.of(np.random.default_rng(3).gamma(20.0, 100.0, 2000))
-    kilometres = Numeric.of(np.random.default_rng(4).gamma(20.0, 0.1, 2000))
-    drawn = histogram(metres, kilometres)
-    assert drawn is not None
-    assert drawn.old is not None
-    assert drawn.new is not None
-    assert drawn.logarithmic
-    assert min((drawn.old > 0.01).sum(), (drawn.new > 0.01).sum()) >= 4  # both have a shape
-    assert "logarithmic scale" in page(finding("a"), a=(metres, kilometres)).words
-    same = histogram(metres, metres)
-    assert same is not None
-    assert not same.logarithmic
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"), [(0.0, "0"), (1234567.8, "1,234,568"), (-2.5, "-2.5"), (1e20, "1e+20"), (float("inf"), "–")]
-)
-def test_numbers_for_people(value: float, shown: str) -> None:
-    assert number(value) == shown
-
-
-def test_a_little_is_never_nothing() -> None:
-    assert [percent(s) for s in (0.0, 1e-9, 0.5, 1 - 1e-9, 1.0)] == ["0%", "<0.1%", "50.0%", ">99.9%", "100%"]

@@ -137,8 +137,12 @@ def arrow_of(values: Any) -> pa.ChunkedArray:
     try:
         found = pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        found = pa.array([None if _is_null(v) else str(v) for v in values], type=pa.string())
+        found = pa.array([None if _is_null(v) else _text(v) for v in values], type=pa.string())
     return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
+
+
+def _text(value: Any) -> str:
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _is_null(value: Any) -> bool:

@@ -1,8 +1,8 @@
 """One look at one window: every column and check gives a finding, and one broken column never hides the others.
 
-The chance of any false finding in the window is at most `alpha`: it is shared evenly over all checks that can fire, and
-each check's p-value is the larger of two: that for independent rows, and that of the reference's own blocks, which
-knows that the rows of one day are alike.
+The chance of any false finding in the window is at most `alpha`: it is shared over all checks that can fire (weighted
+Bonferroni: Genovese, Roeder, Wasserman 2006), and each check's p-value is the larger of two: that for independent rows,
+and that of the reference's own blocks, which knows that the rows of one day are alike.
 """
 
 from __future__ import annotations
@@ -12,19 +12,32 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
+from scipy.special import expit
+from scipy.stats import binom, hypergeom
 
-from afterfit.monitoring.reference import Reference, is_constant, outside, statistics, step_size
+from afterfit.monitoring.reference import (
+    Reference,
+    excess,
+    is_constant,
+    logit,
+    outside,
+    statistics,
+    step_size,
+    top_share,
+)
 from afterfit.records import Finding, Severity
-from afterfit.stats import chi2, ks, null_tail, psi, units
+from afterfit.stats import chi2, ks, null_tail, psi, record_tail, units
 from afterfit.stats.profile import Categorical, Column, Numeric, Profile, profile
 
 FEW_ROWS = 30  # rows below which a window is too small for anything but `type` and `missing`
 FAR_OUTSIDE = 0.5  # share of values outside the reference's range from which the feed is suspected, not the world
 MANY_UNSEEN = 0.05
 SURELY = 1.5  # a conversion's factor must exceed the largest natural one by this much (in logarithms)
-FITS = 0.9  # a converted window fits when it lies nearer than this share of the reference's own blocks do
+FITS = 1.0  # a converted window fits when it lies no further away than this share of the reference's own blocks do
 FIT_BY_CHANCE = 0.1  # upper bound of the share of natural jumps that some conversion happens to undo
+MANY_BLOCKS = 50  # blocks from which it can be seen whether they are as alike as independent rows
+ALIKE = 2.0  # times the squared distances of independent rows; blocks further apart have levels of their own
+SHARES = {"unit": 5.0}  # of the budget, by check; 1 for the others. A changed unit does the most harm and hides best
 WEAK = 0.05  # a column joins others under one conversion only with at least this much evidence of its own
 PREDICTION = "prediction"  # the name under which a model's answers are checked
 QUALITY = ("unit", "constant", "nulls", "type", "missing")
@@ -36,12 +49,19 @@ Check = Callable[["_Look", str, Column, Column], "_Result"]
 class _Look:
     reference: Reference
     trailing: Profile | None
-    alpha: float  # of one check
+    alpha: float  # of one check with one share
     columns: Mapping[str, Any]
     times: Any | None
 
     def blocks(self, column: str, check: str) -> tuple[float, ...]:
         return self.reference.blocks.get(column, {}).get(check, ())
+
+    @property
+    def chances(self) -> float:
+        """How many blocks of the reference the window holds: each of them may set a record or make a step."""
+        if self.times is None or not np.isfinite(self.times).any():
+            return 1.0
+        return max(1.0, float((np.nanmax(self.times) - np.nanmin(self.times)) / self.reference.block))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +137,8 @@ def check_columns(
             found.append(_broken(PREDICTION, "type", reference.prediction, "the answers changed their type"))
         else:
             usable.append((PREDICTION, *both))
-    tests = sum(len(_checks(name, before)) for name, before, _ in usable)
-    look = _Look(reference, trailing, alpha / max(tests, 1), rows or {}, times)
+    tests = sum(SHARES.get(check, 1.0) for name, before, _ in usable for check in _checks(name, before))
+    look = _Look(reference, trailing, alpha / max(tests, 1.0), rows or {}, times)
     for name, before, now in usable:
         found += _column(look, name, before, now)
     return _agree(found)
@@ -149,7 +169,7 @@ def _column(look: _Look, name: str, before: Column, now: Column) -> list[Finding
             _finding(name, "no_data", _Result("count", 0.0, 0.0, 1.0, Severity.INFO, message), look.alpha, before, now)
         ]
     return [
-        _finding(name, check, test(look, name, before, now), look.alpha, before, now)
+        _finding(name, check, test(look, name, before, now), look.alpha * SHARES.get(check, 1.0), before, now)
         for check, test in _checks(name, before).items()
     ]
 
@@ -188,11 +208,14 @@ def _nulls(look: _Look, name: str, before: Column, now: Column) -> _Result:
         p = float(binom.sf(now.n - now.nulls - 1, now.n, 1.0 / (before.n + 2)))
         message = f"{name}: {1 - rate:.1%} of the rows have a value; in the reference none had"
         return _Result("binomial test", 1.0 - rate, 1.0 - rate, p, Severity.WARNING, message)
-    rows = float(binom.sf(now.nulls - 1, now.n, (before.nulls + 1) / (before.n + 2)))
-    blocks = null_tail.p_value(statistics(now, before)["nulls"], look.blocks(name, "nulls"))
+    # Fisher's exact test, one-sided: the reference's own rate is not known exactly either.
+    rows = float(hypergeom.sf(now.nulls - 1, before.n + now.n, before.nulls + now.nulls, now.n))
+    usually = np.sin(np.asarray(look.blocks(name, "nulls"))) ** 2  # a window may have fewer rows than a block has
+    drawn = float(binom.sf(now.nulls - 1, now.n, usually).mean()) if usually.size else 0.0
+    blocks = max(drawn, null_tail.p_value(statistics(now, before)["nulls"], look.blocks(name, "nulls")))
     severity = Severity.CRITICAL if rate - usual > MANY_UNSEEN else Severity.WARNING
     message = f"{name}: {rate:.1%} of the values are null, {usual:.1%} in the reference"
-    return _Result("binomial test, block null", rate, rate - usual, max(rows, blocks), severity, message)
+    return _Result("Fisher's exact test, block null", rate, rate - usual, max(rows, blocks), severity, message)
 
 
 def _drift(look: _Look, name: str, before: Column, now: Column) -> _Result:
@@ -210,24 +233,37 @@ def _drift(look: _Look, name: str, before: Column, now: Column) -> _Result:
         method = "chi-squared, block null"
     else:
         raise TypeError("a column and its reference are of one kind")
-    p = max(rows, null_tail.p_value(statistics(now, before)["drift"], blocks))
+    p = max(rows, _apart(d, before, now, blocks))
     what = "the model's own answers" if name == PREDICTION else name
     return _Result(method, d, d, p, Severity.WARNING, f"{what}: the distribution moved, {said}")
+
+
+def _apart(d: float, before: Column, now: Column, blocks: tuple[float, ...]) -> float:
+    """Chance of a distance in [0, 1] between a healthy block and the rest. Where the blocks lie about as far apart as
+    independent rows would, squares are right and sharp; days with levels of their own have a wider tail, fitted on the
+    logit scale, which does not end at a distance of 1."""
+    distances = expit(np.array(blocks))
+    noise = ks.NOISE if isinstance(before, Numeric) else chi2.noise(before)
+    rows = max(1.0, before.values / max(distances.size, 1))  # of a block
+    if distances.size < MANY_BLOCKS or np.square(distances).mean() > ALIKE * noise / rows:
+        return null_tail.p_value(logit(d, now.values), blocks)
+    smaller = noise * max(0.0, 1.0 / max(now.values, 1) - 1.0 / rows)
+    return null_tail.squared_p_value(d, distances, ks.FREEDOM, smaller)
 
 
 def _range(look: _Look, name: str, before: Column, now: Column) -> _Result:
     if not isinstance(before, Numeric) or not isinstance(now, Numeric):
         raise TypeError("only numbers have a range")
     share = outside(now, before)
-    rows = float(binom.sf(round(share * now.values) - 1, now.values, 2.0 / (before.values + 2)))
-    p = max(rows, null_tail.p_value(share, look.blocks(name, "range")))
+    rows = _first_to_come(1, round(share * now.values), before.values, now.values)
+    p = max(rows, min(1.0, look.chances * record_tail.p_value(excess(now, before), look.blocks(name, "range"))))
     spread = before.high - before.low
     far = share > FAR_OUTSIDE and max(before.low - now.low, now.high - before.high) > spread
     message = (
         f"{name}: {share:.1%} of the values lie outside the reference's range {before.low:.4g} to {before.high:.4g}"
     )
     severity = Severity.CRITICAL if far else Severity.WARNING
-    return _Result("binomial test, block null", share, share, p, severity, message)
+    return _Result("order of arrival (Wilks), block null", share, share, p, severity, message)
 
 
 def _unseen(look: _Look, name: str, before: Column, now: Column) -> _Result:
@@ -236,13 +272,13 @@ def _unseen(look: _Look, name: str, before: Column, now: Column) -> _Result:
     fresh = {k: v for k, v in now.counts.items() if k not in before.counts}
     n = sum(fresh.values()) if not (before.folded or now.folded) else 0
     once = sum(v == 1 for v in before.counts.values())  # Good and Turing: the chance of something new
-    p = float(binom.sf(n - 1, now.values, min(1.0, (once + 1) / (before.values + 2)))) if n else 1.0
+    p = _first_to_come(once, n, before.values, now.values)
     share = n / now.values if now.values else 0.0
     names = ", ".join(sorted(fresh, key=lambda k: -fresh[k])[:3])
     message = f"{name}: {share:.1%} of the values are categories never seen before ({names})"
     severity = Severity.CRITICAL if share > FAR_OUTSIDE else Severity.WARNING
     return _Result(
-        "binomial test, Good-Turing rate",
+        "order of arrival, Good-Turing rate",
         share,
         share,
         p,
@@ -251,13 +287,28 @@ def _unseen(look: _Look, name: str, before: Column, now: Column) -> _Result:
     )
 
 
+def _first_to_come(known: int, new: int, n_reference: int, n_window: int) -> float:
+    """Chance that at least `new` rows of the window come before more than `known` of the reference when both are shuffled.
+
+    With 1: that so many lie beyond the reference's smallest and largest value (the two outer gaps between n values are as
+    long as the two uppermost ones). With the number of categories that came once (Good and Turing): that so many are
+    new.
+
+    References:
+        Wilks (1941), Determination of sample sizes for setting tolerance limits.
+    """
+    if new == 0:
+        return 1.0
+    return float(hypergeom.cdf(known, n_reference + n_window, n_reference, min(new + known, n_reference + n_window)))
+
+
 def _constant(look: _Look, name: str, before: Column, now: Column) -> _Result:
     if not is_constant(now):
         return _Result("largest share", 0.0, 0.0, 1.0, Severity.INFO, f"{name}: varies")
-    counts = list(before.counts.values()) if isinstance(before, Categorical) else before.counts.tolist()
-    rows = (max(counts, default=0) / max(before.values, 1)) ** now.values
-    blocks = look.blocks(name, "constant")
-    p = max(rows, sum(blocks) / len(blocks) if blocks else 0.0)
+    # All rows alike by chance, for rows drawn from the whole reference or from one of its blocks.
+    shares = np.array([top_share(before), *look.blocks(name, "constant")])
+    drawn = shares**now.values
+    p = float(max(drawn[0], drawn[1:].mean() if len(drawn) > 1 else 0.0))
     value = next(iter(now.counts)) if isinstance(now, Categorical) else f"{now.low:.6g}"
     message = f"{name}: stuck at {value} in all {now.values:,} rows; it varied in the reference"
     return _Result("largest share, block null", 1.0, 1.0, p, Severity.CRITICAL, message)
@@ -283,7 +334,7 @@ def _whole(look: _Look, name: str, baseline: Numeric, now: Numeric, natural: flo
     if not now.values or np.isnan(jump):
         return None
     usual, noise = _usual(blocks) if len(blocks) >= null_tail.FEWEST else _by_chance(now, baseline)
-    found = units.best(now, baseline, natural, noise)
+    found = units.best(now, baseline, natural, noise, _widths(look.blocks(name, "width")))
     if found is None or found[1] > min(usual, jump / 3.0):
         return None
     conversion, left = found
@@ -297,7 +348,7 @@ def _step(look: _Look, name: str, baseline: Numeric, natural: float) -> _Result 
     blocks = look.blocks(name, "step")
     if look.times is None or len(blocks) < null_tail.FEWEST:
         return None
-    step, was, is_now = step_size(look.columns[name], look.times, baseline, look.reference.window)
+    step, was, is_now = step_size(look.columns[name], look.times, baseline, look.reference.block)
     if step == 0.0 or baseline.low <= is_now <= baseline.high:  # a value that healthy days have too is no new unit
         return None
     usual, noise = _usual(blocks)
@@ -305,7 +356,7 @@ def _step(look: _Look, name: str, baseline: Numeric, natural: float) -> _Result 
     found = units.undo(was, is_now, natural, noise * width)
     if found is None or found[1] / width > min(usual, step / 3.0):
         return None
-    p = null_tail.p_value(step, blocks) * FIT_BY_CHANCE
+    p = min(1.0, look.chances * null_tail.p_value(step, blocks)) * FIT_BY_CHANCE
     said = f"from {was:.4g} to {is_now:.4g} within one step of time"
     return _unit_result(name, found[0], step, step - found[1] / width, p, said)
 
@@ -313,6 +364,13 @@ def _step(look: _Look, name: str, baseline: Numeric, natural: float) -> _Result 
 def _unit_result(name: str, c: units.Conversion, size: float, gain: float, p: float, said: str) -> _Result:
     message = f"{name}: looks like a unit change {c.name} ({said}; converted back it fits)"
     return _Result(f"gap before and after {c.name}, block null", size, gain, p, Severity.CRITICAL, message)
+
+
+def _widths(blocks: tuple[float, ...]) -> tuple[float, float]:
+    """The narrowest and the widest that a converted window may be beside its baseline: twice what healthy blocks are."""
+    if len(blocks) < null_tail.FEWEST:
+        return -np.inf, np.inf
+    return min(blocks) - np.log(2.0), max(blocks) + np.log(2.0)
 
 
 def _usual(blocks: tuple[float, ...]) -> tuple[float, float]:

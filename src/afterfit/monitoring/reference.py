@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 SCHEMA = 2
 TRAILING = 7  # blocks before a block that its unit check is measured against
 STRETCHES = 24  # parts of a block between which a sudden step is looked for: hours of a day
+ENOUGH = 20  # blocks wanted beyond the first TRAILING; windows too long for that are halved, at most HALVINGS times
+HALVINGS = 4
 SMALL_BLOCK = 20  # rows below which a block says nothing about the spread between blocks
 
 
@@ -30,7 +32,8 @@ class Reference:
     profile: Profile
     prediction: Column | None
     blocks: Mapping[str, Mapping[str, tuple[float, ...]]]
-    window: float  # seconds a block covers
+    window: float  # seconds that one look covers
+    block: float  # seconds a block covers: a window, or a half, quarter ... of one where the reference is short
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able and versioned."""
@@ -40,18 +43,23 @@ class Reference:
             "prediction": column_to_dict(self.prediction) if self.prediction is not None else None,
             "blocks": {c: {k: list(v) for k, v in checks.items()} for c, checks in self.blocks.items()},
             "window": self.window,
+            "block": self.block,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`."""
         if data.get("schema") != SCHEMA:
-            raise ValueError(f"a reference of schema {data.get('schema')!r}; this version reads schema {SCHEMA}")
+            raise ValueError(
+                f"a reference of schema {data.get('schema')!r}; this version reads schema {SCHEMA}. "
+                "Register the version again to make its reference anew"
+            )
         return cls(
             profile=Profile.from_dict(data["profile"]),
             prediction=column_from_dict(data["prediction"]) if data["prediction"] is not None else None,
             blocks={c: {k: tuple(v) for k, v in checks.items()} for c, checks in data["blocks"].items()},
             window=data["window"],
+            block=data["block"],
         )
 
 
@@ -70,16 +78,19 @@ def build_reference(
         kinds: number, integer, boolean or text by column.
         times: event times in epoch seconds, shape (n_rows,), or None: then rows are taken as independent.
         prediction: one number a row (see `prediction_column`), or text labels, or None.
-        window: seconds that one look will cover; the reference is cut into blocks of this length.
+        window: seconds that one look will cover; the reference is cut into blocks of this length. Where that gives too
+            few blocks to judge their spread, into shorter ones: those lie further apart, so the null errs on the safe
+            side.
     """
     data, all_kinds = dict(columns), dict(kinds)
     if prediction is not None:
         data["prediction"] = prediction
         all_kinds["prediction"] = "number" if np.asarray(prediction).dtype.kind == "f" else "text"
     whole = profile(data, all_kinds)
-    blocks = _between_blocks(data, all_kinds, whole, times, window) if times is not None else {}
+    block = _block_length(times, window) if times is not None else window
+    blocks = _between_blocks(data, all_kinds, whole, times, block) if times is not None else {}
     features = {name: column for name, column in whole.columns.items() if name in columns}
-    return Reference(Profile(whole.n, features), whole.columns.get("prediction"), blocks, window)
+    return Reference(Profile(whole.n, features), whole.columns.get("prediction"), blocks, window, block)
 
 
 def statistics(column: Column, rest: Column) -> dict[str, float]:
@@ -87,7 +98,7 @@ def statistics(column: Column, rest: Column) -> dict[str, float]:
     found = {"nulls": float(np.arcsin(np.sqrt(column.nulls / column.n))) if column.n else 0.0}
     if isinstance(column, Numeric) and isinstance(rest, Numeric):
         d = ks.distance(column, rest)
-        found |= {"drift": logit(d, column.values), "range": outside(column, rest)}
+        found |= {"drift": logit(d, column.values), "range": excess(column, rest)}
     elif isinstance(column, Categorical) and isinstance(rest, Categorical):
         found["drift"] = logit(chi2.total_variation(rest, column), column.values)
     return found
@@ -109,11 +120,40 @@ def outside(column: Numeric, rest: Numeric) -> float:
     return float(column.counts[beyond].sum() / column.values)
 
 
+def excess(column: Numeric, rest: Numeric) -> float:
+    """Mean distance of the values beyond the range of the other column (0 inside), in spreads of the other column."""
+    if not column.values or not rest.values:
+        return 0.0
+    column, rest = column.at_shift(rest.shift), rest.at_shift(column.shift)
+    middles, (low, *_, high) = column.middles, (rest.middles if len(rest.bins) > 1 else np.repeat(rest.middles, 2))
+    beyond = np.maximum(low - middles, 0.0) + np.maximum(middles - high, 0.0)
+    beyond[(column.bins >= rest.bins[0]) & (column.bins <= rest.bins[-1])] = 0.0
+    width = units.spread(rest) or rest.sd or 1.0
+    with np.errstate(over="ignore"):
+        return float((beyond * (column.counts / column.values / width)).sum())
+
+
+def top_share(column: Column) -> float:
+    """Share of the most frequent value, 0 to 1; 0 without values."""
+    most = max(column.counts.values(), default=0) if isinstance(column, Categorical) else column.counts.max(initial=0)
+    return float(most / column.values) if column.values else 0.0
+
+
 def is_constant(column: Column) -> bool:
     """Whether all values are the same (and there is one)."""
     if isinstance(column, Numeric):
         return column.values > 0 and column.low == column.high
     return column.values > 0 and len(column.counts) == 1 and not column.folded
+
+
+def _block_length(times: Floats, window: float) -> float:
+    length = window
+    for _ in range(HALVINGS):
+        _, rows = np.unique(np.floor(times / length), return_counts=True)
+        if (rows >= SMALL_BLOCK).sum() >= ENOUGH + TRAILING or np.median(rows) < 2 * SMALL_BLOCK:
+            break
+        length /= 2.0
+    return length
 
 
 def _between_blocks(
@@ -131,12 +171,13 @@ def _between_blocks(
         for at, column in enumerate(own):
             for check, value in statistics(column, _without(whole.columns[name], column)).items():
                 found[name].setdefault(check, []).append(value)
-            found[name].setdefault("constant", []).append(float(is_constant(column)))
+            found[name].setdefault("constant", []).append(top_share(column))
             if isinstance(column, Numeric) and at >= TRAILING:
                 before = _merged(own[at - TRAILING : at])
                 jump = units.gap(column, before)
                 found[name].setdefault("unit", []).append(0.0 if np.isnan(jump) else jump)
                 found[name].setdefault("ratio", []).append(units.log_ratio(column, before))
+                found[name].setdefault("width", []).append(units.log_width(column, before))
                 found[name].setdefault("step", []).append(
                     step_size(array[parts[at]], times[parts[at]], before, window)[0]
                 )

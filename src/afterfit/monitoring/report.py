@@ -1,26 +1,59 @@
-"""The result of a comparison, for people and programs; frozen, and drawn elsewhere."""
+"""The result of a comparison, for people and programs; frozen. The page that shows it is drawn in `html.py`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from afterfit.records import Finding
+from afterfit.stats import chi2, cramers_v, hellinger, jensen_shannon, ks, psi, wasserstein
+from afterfit.stats.profile import Categorical, Column, Numeric
+
+Pair = tuple[Column | None, Column | None]  # (reference, window); None: the column is in one of them only
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All findings of one window against one reference at one budget."""
+    """All findings of one window against one reference at one budget, and the profiles they come from."""
 
     findings: tuple[Finding, ...]
     budget: float  # chance of any false alarm in the window
     n_reference: int
     n_window: int
+    columns: Mapping[str, Pair] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     @property
     def drifted(self) -> tuple[Finding, ...]:
         """The findings that stand out."""
         return tuple(f for f in self.findings if f.drifted)
+
+    def distances(self, column: str) -> dict[str, float]:
+        """How far apart the column's values lie, by every measure that its kind has; empty where one side has none.
+
+        ks, psi (natural logarithm), jensen_shannon (base 2), hellinger, wasserstein (in reference standard deviations),
+        total_variation, cramers_v. None has a threshold of its own: what is usual depends on n.
+        """
+        reference, window = self.columns.get(column, (None, None))
+        if reference is None or window is None or not reference.values or not window.values:
+            return {}
+        found: dict[str, float] = {}
+        if isinstance(reference, Numeric) and isinstance(window, Numeric):
+            found = {"ks": ks.distance(reference, window), "wasserstein": wasserstein.distance(reference, window)}
+        elif isinstance(reference, Categorical) and isinstance(window, Categorical):
+            found = {
+                "total_variation": chi2.total_variation(reference, window),
+                "cramers_v": cramers_v.effect(reference, window),
+            }
+        else:
+            return {}
+        return found | {
+            "psi": psi.psi(reference, window),
+            "jensen_shannon": jensen_shannon.distance(reference, window),
+            "hellinger": hellinger.distance(reference, window),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -30,4 +63,28 @@ class Report:
             "n_window": self.n_window,
             "drifted": [f.column for f in self.drifted],
             "findings": [asdict(f) for f in self.findings],
+            "distances": {name: self.distances(name) for name in self.columns},
         }
+
+    def to_html(
+        self,
+        title: str = "What changed",
+        *,
+        made_at: datetime | None = None,
+        timeline: Sequence[tuple[datetime, Mapping[str, float]]] = (),
+    ) -> str:
+        """One self-contained page, worst first, without raw rows, scripts or anything to load.
+
+        Args:
+            title: of the page.
+            made_at: written below the title.
+            timeline: (start of window, distance by column) of earlier windows, to draw how it came about.
+        """
+        from afterfit.monitoring.html import render
+
+        return render(self, self.columns, title=title, made_at=made_at, timeline=timeline)
+
+    def _repr_html_(self) -> str:
+        from afterfit.monitoring.html import framed
+
+        return framed(self.to_html())

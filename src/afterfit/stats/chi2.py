@@ -11,6 +11,7 @@ from scipy.stats import chi2
 from afterfit.stats.categorical import Categorical, alike
 
 RARE = 0.01  # categories below this share of the reference are pooled as one
+LEAST = 5.0  # expected rows a cell needs, or chi-squared is none: smaller ones are pooled
 Floats = NDArray[np.float64]
 
 
@@ -18,6 +19,7 @@ def table(reference: Categorical, window: Categorical) -> Floats:
     """Counts (2, k): the reference's common categories, and one cell for everything else the reference knows.
 
     Categories that the reference never saw are left to the `unseen` check: one of them would make chi-squared infinite.
+    Once the reference has dropped names, a name it does not list may be one of those, and counts as rare.
 
     >>> table(Categorical.of(["a", "b"]), Categorical.of(["a", "c"])).tolist()
     [[1.0, 1.0], [1.0, 0.0]]
@@ -47,11 +49,21 @@ def total_variation(reference: Categorical, window: Categorical) -> float:
     )
 
 
+def noise(reference: Categorical) -> float:
+    """n times the squared mean total variation between n independent rows and the reference, by the normal limit.
+
+    >>> round(noise(Categorical.of(["a", "b"])), 3)
+    0.159
+    """
+    shares = np.array(list(reference.counts.values()), dtype=float) / max(reference.values, 1)
+    return float(np.sqrt(shares * (1.0 - shares)).sum() ** 2 / (2.0 * np.pi))
+
+
 def p_value(reference: Categorical, window: Categorical) -> float:
     """Chance of so large a chi-squared between independent samples of one distribution.
 
     References:
-        Pearson (1900); continuity is not corrected, cells are pooled below 1 %.
+        Pearson (1900); continuity is not corrected, cells are pooled below 1 % and below five expected rows.
 
     >>> p_value(Categorical.of(["a", "b"] * 50), Categorical.of(["a", "b"] * 50))
     1.0
@@ -60,6 +72,11 @@ def p_value(reference: Categorical, window: Categorical) -> float:
     counts = counts[:, counts.sum(axis=0) > 0]
     totals = counts.sum(axis=1)
     if counts.shape[1] < 2 or (totals == 0).any():
+        return 1.0
+    small = counts.sum(axis=0) * totals.min() / totals.sum() < LEAST
+    if small.any():
+        counts = np.column_stack([counts[:, ~small], counts[:, small].sum(axis=1)])
+    if counts.shape[1] < 2:
         return 1.0
     expected = np.outer(totals, counts.sum(axis=0)) / totals.sum()
     statistic = float(((counts - expected) ** 2 / expected).sum())

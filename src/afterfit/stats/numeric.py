@@ -65,6 +65,12 @@ class Numeric:
         """Standard deviation of the finite values."""
         return float(np.sqrt(self.m2 / self.values)) if self.values else 0.0
 
+    @property
+    def middles(self) -> Floats:
+        """The middle of each bin, shape of `bins`."""
+        first, last = binning.edges(self.bins, self.shift)
+        return np.asarray(np.clip((first + last) / 2.0, self.low, self.high))
+
     def quantiles(self, shares: ArrayLike) -> Floats:
         """Quantiles, shape of `shares`, evenly spread within a bin; NaN when there is no value."""
         if not self.values:

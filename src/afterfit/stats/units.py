@@ -70,6 +70,16 @@ def log_ratio(window: Numeric, baseline: Numeric) -> float:
     return abs(float(np.log(now / was))) if was > 0 and now > 0 else 99.0
 
 
+def log_width(window: Numeric, baseline: Numeric, scale: float = 1.0) -> float:
+    """ln of the ratio of the spreads, the window's times `scale`; 0 when one of them has none.
+
+    >>> log_width(Numeric.of([1.0, 2.0, 3.0]), Numeric.of([1.0, 2.0, 3.0]))
+    0.0
+    """
+    now, was = spread(window) * scale, spread(baseline)
+    return float(np.log(now / was)) if now > 0 and was > 0 else 0.0
+
+
 def spread(baseline: Numeric) -> float:
     """Distance between the quartiles."""
     low, high = baseline.quantiles([0.25, 0.75])
@@ -105,12 +115,24 @@ def undo(before: float, after: float, natural: float, noise: float) -> tuple[Con
     return next(((c, left) for c, left in tried if left <= least + noise), None)
 
 
-def best(window: Numeric, baseline: Numeric, natural: float, noise: float) -> tuple[Conversion, float] | None:
+def best(
+    window: Numeric,
+    baseline: Numeric,
+    natural: float,
+    noise: float,
+    widths: tuple[float, float] = (-np.inf, np.inf),
+) -> tuple[Conversion, float] | None:
     """The conversion that brings the window near the baseline, and the distance that is left.
 
-    A factor that the column goes through by itself says nothing: only factors with |ln| above `natural` are tried.
+    A factor that the column goes through by itself says nothing: only factors with |ln| above `natural` are tried. A
+    conversion that would leave the window narrower or wider than `widths` (see `log_width`) does not fit.
     Among those that fit equally well up to `noise`, the first of the list, which is the likeliest, is taken.
     """
-    tried = [(c, gap(window, baseline, c)) for c in CONVERSIONS if c.log_factor > natural]
+    narrow, wide = widths
+    tried = [
+        (c, gap(window, baseline, c))
+        for c in CONVERSIONS
+        if c.log_factor > natural and narrow <= log_width(window, baseline, c.scale) <= wide
+    ]
     least = min((left for _, left in tried), default=float("nan"))
     return next(((c, left) for c, left in tried if left <= least + noise), None)
