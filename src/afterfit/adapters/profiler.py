@@ -1,6 +1,6 @@
 """Profiles of whole data sets: Parquet is streamed column by column on all cores, frames are read where they lie.
 
-A thread takes a column at a time and reads it in spans of row groups of about a million rows, so memory depends on
+A thread takes a column at a time and reads it in spans of row groups of about 260,000 rows, so memory depends on
 neither the number of rows nor the number of columns, and the result on neither the threads nor the row groups.
 """
 
@@ -23,7 +23,7 @@ from afterfit.adapters.frames import to_pandas
 from afterfit.errors import InputError
 from afterfit.stats.profile import Column, Profile
 
-SPAN = 1 << 20  # rows of one column held at once
+SPAN = 1 << 18  # rows of one column held at once
 _PARQUET = (".parquet", ".pq")
 _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
@@ -102,7 +102,7 @@ def _parquet_column(
         kind = schema.field(name).type
         text = [name] if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
         try:
-            with pq.ParquetFile(file, metadata=meta, memory_map=True, read_dictionary=text) as reader:
+            with pq.ParquetFile(file, metadata=meta, read_dictionary=text) as reader:
                 for span in _spans(meta):
                     read = reader.read_row_groups(span, columns=[name], use_threads=False)[name]
                     part = column_profile(read, rename, total)

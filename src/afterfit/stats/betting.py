@@ -34,7 +34,7 @@ def log_e(x: ArrayLike, mean: float, side: str) -> Floats:
     >>> bool(log_e([1.0] * 20, 0.5, "greater")[-1] > np.log(20))
     True
     """
-    wealth = _log_wealth(x, mean, side).cumsum(axis=1)
+    wealth = log_wealth(x, mean, side).cumsum(axis=1)
     top = wealth.max(axis=0)
     return np.asarray(top + np.log(np.exp(wealth - top).mean(axis=0)))  # the mixture, without overflow
 
@@ -54,14 +54,14 @@ def needed(x: ArrayLike, mean: float, side: str, alpha: float) -> int | None:
     >>> needed([0.4, 0.6] * 10, 0.55, "less", 0.05)
     65
     """
-    wealth = _log_wealth(x, mean, side).sum(axis=1)
+    wealth = log_wealth(x, mean, side).sum(axis=1)
     best = float(wealth.max(initial=0.0))
     if best <= 0.0:
         return None
     return ceil(np.size(x) * (log(1.0 / alpha) + log(len(BETS))) / best)
 
 
-def _log_wealth(x: ArrayLike, mean: float, side: str) -> Floats:
+def log_wealth(x: ArrayLike, mean: float, side: str) -> Floats:
     """What each bet adds to the log of its gambler's wealth, shape (n_bets, n)."""
     values = np.asarray(x, dtype=float)
     if values.size and not (values.min() >= 0.0 and values.max() <= 1.0):

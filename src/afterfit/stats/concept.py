@@ -1,0 +1,108 @@
+"""Has the relation between features and outcome changed? A challenger that learns from each label as it comes bets on it.
+
+The loss of a model says little about a small change: it is the same everywhere but in a narrow band. A second model that
+starts as the first and learns from the newest labels finds the band, and its bets against the first win there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import expit, logit
+
+from afterfit.stats import e_detector
+from afterfit.stats.binning import Floats
+
+CLIP = 0.02  # probabilities nearer to 0 or 1 are bets that one row can ruin
+HALF_LIFE = 250.0  # rows after which a label counts half to the challenger
+KEPT = 1000  # newest rows the challenger learns from
+EVERY = 25  # rows between two fits of the challenger
+RIDGE = 5.0  # pull of the challenger towards the model, in rows
+TOLERANCE = 0.005  # nats a row by which the model may be worse than the best challenger
+SHARES = np.array([1.0, 0.5])  # of the stake that the bettors put on the challenger
+STEPS = 8  # of Newton's method, once, on the reference
+
+
+@dataclass(frozen=True, eq=False)
+class Concept:
+    """What is known of the relation so far; :meth:`update` gives the next state."""
+
+    centre: Floats  # of the features in the reference, shape (d,)
+    scale: Floats
+    base: Floats  # correction of the model's own answers on the reference, shape (d + 2,)
+    weights: Floats  # of the challenger, beyond `base`
+    rows: Floats  # newest rows: design (d + 2), log-odds, outcome; shape (m, d + 4)
+    detector: Floats | None = None
+    log_e: float = -np.inf
+
+    @classmethod
+    def learn(cls, features: Floats, probability: Floats, outcome: Floats) -> Concept:
+        """From labelled rows that the model was not trained on, a few hundred at least.
+
+        Args:
+            features: shape (n, d), numbers; null is NaN and counts as the mean.
+            probability: the model's, of outcome 1, shape (n,).
+            outcome: 0 or 1, shape (n,).
+
+        >>> rng = np.random.default_rng(0); x = rng.normal(size=(800, 1)); p = expit(x[:, 0])
+        >>> y = (rng.random(800) < p).astype(float)
+        >>> known = Concept.learn(x[:400], p[:400], y[:400])
+        >>> known.update(x[400:], 1 - p[400:], y[400:]).log_e > 5  # the same rows, told the other way round
+        True
+        """
+        there = np.isfinite(features)
+        n = np.maximum(there.sum(axis=0), 1)
+        centre = np.where(there, features, 0.0).sum(axis=0) / n
+        scale = np.sqrt(np.where(there, np.square(features - centre), 0.0).sum(axis=0) / n)
+        known = cls(centre, np.where(scale > 0, scale, 1.0), np.empty(0), np.empty(0), np.empty((0, 0)))
+        design, odds = known._design(features, probability)
+        base = np.zeros(design.shape[1])
+        for _ in range(STEPS):
+            base = base + _step(design, odds + design @ base, outcome, np.ones(len(outcome)), base)
+        return replace(known, base=base, weights=np.zeros_like(base), rows=np.empty((0, design.shape[1] + 2)))
+
+    def update(self, features: Floats, probability: Floats, outcome: Floats) -> Concept:
+        """The state after further labelled rows, in time order. Alarm once `log_e` reaches log(average run length).
+
+        Each row is bet on before the challenger learns from it. The run length is that of
+        :func:`afterfit.stats.e_detector.run` for a model that, corrected on the reference, is within TOLERANCE of calibrated.
+
+        References:
+            Dawid (1984), Statistical theory: the prequential approach; bets as in Shin, Ramdas, Rinaldo (2024).
+        """
+        design, odds = self._design(features, probability)
+        own = odds + design @ self.base
+        fresh = np.column_stack([design, own, outcome])
+        weights, rows, highest, state = self.weights, self.rows, self.log_e, self.detector
+        for start in range(0, len(fresh), EVERY):
+            part = fresh[start : start + EVERY]
+            path, state = e_detector.run(_bets(part, weights) - TOLERANCE, state)
+            highest = max(highest, float(path.max()))
+            rows = np.concatenate([rows, part])[-KEPT:]
+            age = np.arange(len(rows))[::-1]
+            weights = weights + _step(
+                rows[:, :-2], rows[:, -2] + rows[:, :-2] @ weights, rows[:, -1], 0.5 ** (age / HALF_LIFE), weights
+            )
+        return replace(self, weights=weights, rows=rows, detector=state, log_e=highest)
+
+    def _design(self, features: Floats, probability: Floats) -> tuple[Floats, Floats]:
+        odds = logit(np.clip(probability, CLIP, 1.0 - CLIP))
+        scaled = np.nan_to_num((features - self.centre) / self.scale, posinf=0.0, neginf=0.0)
+        return np.column_stack([np.ones(len(odds)), odds / 2.0, scaled]), odds
+
+
+def _bets(rows: Floats, weights: Floats) -> Floats:
+    """Log factors of the bettors, shape (k, n): a share of the stake on the challenger, the rest on the model."""
+    chances = [np.clip(expit(odds), CLIP, 1.0 - CLIP) for odds in (rows[:, -2] + rows[:, :-2] @ weights, rows[:, -2])]
+    theirs, own = (np.where(rows[:, -1] > 0, p, 1.0 - p) for p in chances)
+    return np.asarray(np.log1p(SHARES[:, None] * (theirs / own - 1.0)[None, :]))
+
+
+def _step(design: Floats, odds: Floats, outcome: Floats, weight: Floats, weights: Floats) -> Floats:
+    """One step of Newton's method for ridge logistic regression."""
+    p = expit(odds)
+    gradient = design.T @ (weight * (outcome - p)) - RIDGE * weights
+    curvature = np.maximum(p * (1.0 - p), 1e-3) * weight
+    hessian = (design * curvature[:, None]).T @ design + RIDGE * np.eye(design.shape[1])
+    return np.asarray(np.linalg.solve(hessian, gradient))
