@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,12 +224,13 @@ def test_other_flavors_are_adopted_as_regressions_only(config: Config, theirs: P
 
 def test_profiles_of_parts_add_up_and_leave_out_what_is_no_feature() -> None:
     frame = X.assign(when=TIMES, late=LABELS, answer=SIGNAL)
-    names = {"target": "late", "prediction": "answer", "time": "when"}
-    whole, parts = profile(frame, **names), profile(frame[:100], **names) + profile(frame[100:], **names)
+    read = partial(profile, target="late", prediction="answer", time="when")
+    whole, parts = read(frame), read(frame[:100]) + read(frame[100:])
     assert set(whole.columns) == {"a", "city", "prediction"}
     assert whole.n == parts.n == 400
     assert whole.columns["city"] == parts.columns["city"]
-    assert set(profile(frame).columns) == {"a", "city", "late", "answer"}  # times always move
+    assert set(profile(frame).columns) == {"a", "city", "late", "answer", "when"}
+    assert profile(frame).columns["when"].kind == "time"
     assert set(profile(frame.drop(columns="when").assign(day=1), time="day").columns) == {"a", "city", "late", "answer"}
     with pytest.raises(InputError, match="target = 'y': no such column"):
         profile(frame, target="y")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from afterfit.api import adopt as adopt
     from afterfit.api import compare as compare
+    from afterfit.api import estimate as estimate
     from afterfit.api import profile as profile
     from afterfit.api import register as register
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "adopt", "compare", "profile", "register"]
+__all__ = ["__version__", "adopt", "compare", "estimate", "profile", "register"]
 
 
 def __getattr__(name: str) -> Any:

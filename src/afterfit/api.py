@@ -5,12 +5,14 @@ from __future__ import annotations
 import getpass
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from afterfit.config import Config
 from afterfit.errors import InputError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from afterfit.adapters.mlflow_registry import Fetched
+    from afterfit.monitoring.estimate import Performance, Rows
 
 BUDGET = 0.01  # chance of any false alarm in one comparison
 
@@ -182,7 +185,8 @@ def profile(
     Args:
         frame: pandas, Polars, Arrow, numpy, DuckDB relation or any frame that narwhals knows; or a path: a Parquet or CSV
             file, a folder of Parquet files, or a pattern such as `logs/2013-*.parquet`.
-        target: a column that is no feature; left out.
+        target: a column that is no feature; left out. If it holds numbers or truth values, the profile keeps how the
+            numeric features move with it.
         prediction: the column of a model's answers; it is called `prediction` in the profile.
         time: the column that says when; left out.
         hash_categories: keep short hashes instead of the names of categories.
@@ -197,14 +201,17 @@ def profile(
     """
     from afterfit.adapters.profiler import profile_of
 
-    left_out = [c for c in (target, time) if c is not None]
-    whole = profile_of(frame, leave_out=left_out, hash_categories=hash_categories)
+    whole = profile_of(frame, target=target, time=time, hash_categories=hash_categories, what="the frame")
     if prediction is None:
         return whole
     if prediction not in whole.columns:
         raise InputError(f"prediction = {prediction!r}: no such column; the frame has {list(whole.columns)}")
-    named = {PREDICTION if name == prediction else name: column for name, column in whole.columns.items()}
-    return Profile(whole.n, named)
+    called = {prediction: PREDICTION}
+    return replace(
+        whole,
+        columns={called.get(name, name): column for name, column in whole.columns.items()},
+        relations={called.get(name, name): relation for name, relation in whole.relations.items()},
+    )
 
 
 def compare(
@@ -243,12 +250,101 @@ def compare(
     window = _profiled(current, read)
     columns = dict(window.columns)
     answers = columns.pop(PREDICTION, None) if known.prediction is not None else None
-    findings = check_columns(known, columns, alpha=budget, prediction=answers)
+    findings = check_columns(known, columns, alpha=budget, prediction=answers, relations=window.relations)
     names = {**known.profile.columns, **columns}
     pairs = {name: (known.profile.columns.get(name), columns.get(name)) for name in names}
     if answers is not None:
         pairs[PREDICTION] = (known.prediction, answers)
     return Report(tuple(findings), float(budget), known.profile.n, window.n, pairs)
+
+
+def estimate(
+    reference: Any,
+    current: Any,
+    *,
+    target: str,
+    scores: str | Mapping[Any, str] | None = None,
+    prediction: str | None = None,
+    metric: str | None = None,
+    labels: tuple[Any, Any] | None = None,
+    cost: Sequence[Sequence[float]] | None = None,
+    reweight: bool = False,
+    level: float = 0.95,
+) -> Performance:
+    """How good are the answers whose outcomes are not known yet? Blind to concept drift, and says so.
+
+    Args:
+        reference: a frame (see `profile`) with outcomes, in time order: rows the model was not trained on, 200 or more.
+        current: a frame without outcomes.
+        target: column of the outcome in the reference.
+        scores: column of the positive class's probability, or {label: column} for more than two classes; None: regression.
+        prediction: column of the answers; default: the positive class from a score of 0.5, or the class with the most.
+        metric: accuracy, precision, recall, f1, roc_auc (default), average_precision, log_loss, brier, cost; mae (default)
+            and rmse for regression.
+        labels: (negative, positive) for one column of scores; default: the target's two values in order.
+        cost: cost[true][predicted] of one row, in the order of the labels; adds the metric `cost`.
+        reweight: weigh the reference as the current numeric features lie (covariate shift).
+        level: nominal coverage of the intervals, for what will be realised on these very rows.
+
+    Raises:
+        InputError: a column is missing, an unknown metric, or a reference that nothing can be learned from.
+
+    >>> import numpy as np, pandas as pd
+    >>> p = np.linspace(0.01, 0.99, 4000); y = np.random.default_rng(0).random(4000) < p
+    >>> found = estimate(pd.DataFrame({"p": p, "y": y}).sample(frac=1, random_state=0), pd.DataFrame({"p": p}),
+    ...     target="y", scores="p")
+    >>> bool(0.80 < found.low < found.value < found.high < 0.86)
+    True
+    """
+    from afterfit.adapters.frames import to_pandas
+    from afterfit.monitoring.estimate import estimate as run
+
+    if not 0.0 < level < 1.0:
+        raise InputError(f"level = {level!r}: wanted a coverage between 0 and 1, such as 0.95")
+    if scores is None and prediction is None:
+        raise InputError("wanted scores= (a classifier) or prediction= (a regression); found neither")
+    old, new = to_pandas(reference, "the reference"), to_pandas(current, "the current data")
+    named = {*([scores] if isinstance(scores, str) else (scores or {}).values()), prediction, target}
+    features = [str(c) for c in old.select_dtypes(["number", "bool"]) if c in new.columns and c not in named]
+    read = partial(_answers, scores=scores, prediction=prediction, features=features)
+    return run(
+        read(old, target=target),
+        read(new, target=None),
+        metric=metric,
+        labels=tuple(scores) if isinstance(scores, Mapping) else labels,
+        level=level,
+        cost=cost,
+        reweight=reweight,
+    )
+
+
+def _answers(
+    frame: pd.DataFrame,
+    *,
+    scores: str | Mapping[Any, str] | None,
+    prediction: str | None,
+    target: str | None,
+    features: list[str],
+) -> Rows:
+    import pandas as pd
+
+    from afterfit.monitoring.estimate import Rows
+
+    of_scores = [] if scores is None else [scores] if isinstance(scores, str) else list(scores.values())
+    values = [_column(frame, name, "scores").to_numpy(dtype=float, na_value=math.nan) for name in of_scores]
+    given = None if prediction is None else _column(frame, prediction, "prediction")
+    numeric = frame[features].apply(pd.to_numeric, errors="coerce")
+    plain = (lambda c: c.to_numpy(dtype=object, na_value=None)) if scores is not None else _floats
+    return Rows(
+        prediction=None if given is None else plain(given),
+        scores=None if not values else values[0] if isinstance(scores, str) else np.column_stack(values),
+        outcome=plain(_column(frame, target, "target")) if target is not None else None,
+        features=numeric.to_numpy(dtype=float, na_value=math.nan) if features else None,
+    )
+
+
+def _floats(column: pd.Series) -> Any:
+    return column.to_numpy(dtype=float, na_value=math.nan)
 
 
 def _profiled(given: Any, read: Callable[[Any], Profile]) -> Profile:

@@ -284,6 +284,36 @@ def compare(
 
 
 @app.command()
+def estimate(
+    reference: str,
+    current: str,
+    target: Annotated[str, typer.Option(help="column of the outcome in the reference")],
+    scores: Annotated[
+        list[str] | None,
+        typer.Option(help="column of the positive class's probability, or LABEL=COLUMN for each class"),
+    ] = None,
+    prediction: Annotated[str | None, typer.Option(help="column of the answers")] = None,
+    metric: Annotated[str | None, typer.Option(help="default: roc_auc, or mae for a regression")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Performance before outcomes are known, with intervals; blind to concept drift."""
+    from afterfit.api import estimate as run
+
+    named = dict(s.split("=", 1) for s in scores or () if "=" in s)
+    if scores and named and len(named) != len(scores):
+        raise InputError(f"--scores {scores}: wanted one column, or LABEL=COLUMN for every class")
+    given = named or (scores[0] if scores else None)
+    found = run(reference, current, target=target, scores=given, prediction=prediction, metric=metric)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    for name, one in found.metrics.items():
+        said = f"{one.value:.4f}  ({one.low:.4f} to {one.high:.4f})" if one.value is not None else one.reason
+        out.print(f"[bold]{name:<18} {said}[/bold]" if name == found.metric else f"{name:<18} {said}")
+    out.print(f"{found.rows:,} rows, {found.unusable:,} unusable; {found.assumption}")
+
+
+@app.command()
 def doctor(config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
     """Check the configuration, the stores and the chain of the ledger."""
     from afterfit.loop.status import doctor as examine

@@ -12,6 +12,7 @@ import pyarrow as pa
 from afterfit.stats.categorical import Categorical
 from afterfit.stats.numeric import Numeric
 from afterfit.stats.profile import Column
+from afterfit.stats.relation import Relation
 
 _SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 Rename = Callable[[str], str]
@@ -47,6 +48,22 @@ def column_profile(column: pa.ChunkedArray, rename: Rename = str, before: Column
             part = _chunk(chunk, rename, shift)
             total = part if total is None else joined(total, part)
     return total if total is not None else _empty(column.type)
+
+
+def numbers(column: pa.ChunkedArray) -> Any | None:
+    """A column as float64 of shape (n,) with NaN for null, truth values as 0 and 1; None when it holds no numbers."""
+    kind = kind_of(column.type)
+    if kind not in ("number", "integer", "boolean"):
+        return None
+    column = column.cast(pa.int8()) if kind == "boolean" else column
+    parts = [_floats(chunk) for chunk in column.chunks]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def relation(column: pa.ChunkedArray, target: Any) -> Relation | None:
+    """How a column moves with the target, shape (n,); None when it holds no numbers."""
+    values = numbers(column)
+    return None if values is None else Relation.of(values, target)
 
 
 def joined(a: Column, b: Column) -> Column:

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from afterfit.adapters.column_profile import Rename, arrow_of, column_profile, hidden, joined
+from afterfit.adapters.column_profile import Rename, arrow_of, column_profile, hidden, numbers, relation
 from afterfit.adapters.frames import to_pandas
 from afterfit.errors import InputError
 from afterfit.stats.profile import Column, Profile
+from afterfit.stats.relation import Relation
 
 SPAN = 1 << 18  # rows of one column held at once
 _PARQUET = (".parquet", ".pq")
@@ -31,27 +34,29 @@ _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 def profile_of(
     source: Any,
     *,
-    leave_out: Collection[str] = (),
+    target: str | None = None,
+    time: str | None = None,
     hash_categories: bool = False,
     what: str = "the data",
 ) -> Profile:
     """Profile of a data set; see :func:`afterfit.profile` for what it may be.
 
     Raises:
-        InputError: no such file, unreadable, not a frame, two columns of one name, a column to leave out that is not
-            there, or one that is numeric in one file and text in another.
+        InputError: no such file, unreadable, not a frame, two columns of one name, no column of the target's or time's
+            name, or one that is numeric in one file and text in another.
     """
     rename: Rename = hidden if hash_categories else str
+    names = _Names(target, time)
     if isinstance(source, str | Path):
         files = _files(str(source), what)
         if files[0].name.endswith(_PARQUET):
-            return _parquet(files, leave_out, rename, what)
-        parts = [_of_table(_csv(file, what), leave_out, rename, what) for file in files]
+            return _parquet(files, names, rename, what)
+        parts = [_of_table(_csv(file, what), names, rename, what) for file in files]
         total = parts[0]
         for part in parts[1:]:
             total = total + part
         return total
-    return _of_table(_table(source, what), leave_out, rename, what)
+    return _of_table(_table(source, what), names, rename, what)
 
 
 def _files(source: str, what: str) -> list[Path]:
@@ -75,52 +80,75 @@ def _files(source: str, what: str) -> list[Path]:
     return sorted(found)
 
 
-def _parquet(files: list[Path], leave_out: Collection[str], rename: Rename, what: str) -> Profile:
+def _parquet(files: list[Path], names: _Names, rename: Rename, what: str) -> Profile:
     try:
-        metas = [pq.read_metadata(file) for file in files]
-        schemas = [meta.schema.to_arrow_schema() for meta in metas]
+        parts = [_Part(file, meta, meta.schema.to_arrow_schema()) for file, meta in _metadata(files)]
+        for part in parts:
+            _refuse_twice(part.schema.names, what)
+        kept = names.kept([name for part in parts for name in part.schema.names], what)
+        target = _target(parts, names.target)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{what}: {files[0] if len(files) == 1 else 'a file'} can't be read: {error}") from error
-    for schema in schemas:
-        _refuse_twice(schema.names, what)
-    names = _kept([name for schema in schemas for name in schema.names], leave_out, what)
-    sources = list(zip(files, metas, schemas, strict=True))
-    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, len(names)))) as pool:
-        columns = list(pool.map(partial(_parquet_column, sources, rename=rename, what=what), names))
-    return Profile(sum(meta.num_rows for meta in metas), dict(zip(names, columns, strict=True)))
+    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, len(kept)))) as pool:
+        found = list(pool.map(partial(_parquet_column, parts, target=target, rename=rename, what=what), kept))
+    columns = {name: column for name, (column, _) in zip(kept, found, strict=True)}
+    related = {name: relation for name, (_, relation) in zip(kept, found, strict=True) if relation is not None}
+    return Profile(sum(part.meta.num_rows for part in parts), columns, related)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One Parquet file of a data set."""
+
+    file: Path
+    meta: pq.FileMetaData
+    schema: pa.Schema
+
+    def spans(self, name: str) -> Iterator[pa.ChunkedArray]:
+        """One column, a span of row groups at a time."""
+        if name not in self.schema.names:
+            yield pa.chunked_array([pa.nulls(self.meta.num_rows)])
+            return
+        kind = self.schema.field(name).type
+        text = [name] if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
+        with pq.ParquetFile(self.file, metadata=self.meta, read_dictionary=text) as reader:
+            for span in _spans(self.meta):
+                yield reader.read_row_groups(span, columns=[name], use_threads=False)[name]
+
+
+def _metadata(files: list[Path]) -> Iterator[tuple[Path, pq.FileMetaData]]:
+    return ((file, pq.read_metadata(file)) for file in files)
+
+
+def _target(parts: list[_Part], name: str | None) -> Any | None:
+    """The target's values in order, shape (n_rows,): the one column that is held whole."""
+    if name is None:
+        return None
+    spans = [numbers(span) for part in parts for span in part.spans(name)]
+    return None if any(span is None for span in spans) else np.concatenate([*spans, np.empty(0)])
 
 
 def _parquet_column(
-    sources: list[tuple[Path, pq.FileMetaData, pa.Schema]], name: str, *, rename: Rename, what: str
-) -> Column:
+    parts: list[_Part], name: str, *, target: Any | None, rename: Rename, what: str
+) -> tuple[Column, Relation | None]:
     total: Column | None = None
-    for file, meta, schema in sources:
-        if name not in schema.names:
-            part = column_profile(pa.chunked_array([pa.nulls(meta.num_rows)]))
-            total = part if total is None else _joined(total, part, name, what)
-            continue
-        kind = schema.field(name).type
-        text = [name] if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
+    related: Relation | None = None if target is None else Relation()
+    row = 0
+    for part in parts:
         try:
-            with pq.ParquetFile(file, metadata=meta, read_dictionary=text) as reader:
-                for span in _spans(meta):
-                    read = reader.read_row_groups(span, columns=[name], use_threads=False)[name]
-                    part = column_profile(read, rename, total)
-                    total = part
+            for span in part.spans(name):
+                total = column_profile(span, rename, total)
+                if related is not None:
+                    more = relation(span, target[row : row + len(span)]) if target is not None else None
+                    related = related + more if more is not None else None
+                row += len(span)
         except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{what}: column {name!r} of {file} can't be read: {error}") from error
+            raise InputError(f"{what}: column {name!r} of {part.file} can't be read: {error}") from error
         except TypeError as error:
-            raise InputError(f"{what}: column {name!r} of {file}: {error}") from error
+            raise InputError(f"{what}: column {name!r} of {part.file}: {error}") from error
     if total is None:
-        raise AssertionError("a column comes from some file")
-    return total
-
-
-def _joined(a: Column, b: Column, name: str, what: str) -> Column:
-    try:
-        return joined(a, b)
-    except TypeError as error:
-        raise InputError(f"{what}: column {name!r}: {error}") from error
+        total = column_profile(pa.chunked_array([], parts[0].schema.field(name).type), rename)
+    return total, related
 
 
 def _spans(meta: pq.FileMetaData) -> Iterator[list[int]]:
@@ -161,23 +189,31 @@ def _table(frame: Any, what: str) -> dict[str, pa.ChunkedArray]:
     return {str(name): arrow_of(pandas[name]) for name in pandas.columns}
 
 
-def _of_table(
-    table: pa.Table | dict[str, pa.ChunkedArray], leave_out: Collection[str], rename: Rename, what: str
-) -> Profile:
+def _of_table(table: pa.Table | dict[str, pa.ChunkedArray], names: _Names, rename: Rename, what: str) -> Profile:
     columns = table if isinstance(table, dict) else _table(table, what)
-    names = _kept(columns, leave_out, what)
-    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, len(names) or 1))) as pool:
-        found = list(pool.map(lambda name: column_profile(columns[name], rename), names))
+    kept = names.kept(columns, what)
+    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, len(kept) or 1))) as pool:
+        found = list(pool.map(lambda name: column_profile(columns[name], rename), kept))
     n = max((len(column) for column in columns.values()), default=0)
-    return Profile(n, dict(zip(names, found, strict=True)))
+    target = numbers(columns[names.target]) if names.target is not None else None
+    related = {} if target is None else {name: relation(columns[name], target) for name in kept}
+    relations = {name: r for name, r in related.items() if r is not None}
+    return Profile(n, dict(zip(kept, found, strict=True)), relations)
 
 
-def _kept(names: Iterable[str], leave_out: Collection[str], what: str) -> list[str]:
-    found = list(dict.fromkeys(names))
-    missing = [name for name in leave_out if name not in found]
-    if missing:
-        raise InputError(f"{what}: no such column: {missing}; it has {found}")
-    return [name for name in found if name not in leave_out]
+@dataclass(frozen=True)
+class _Names:
+    """Which columns are no features."""
+
+    target: str | None
+    time: str | None
+
+    def kept(self, names: Iterable[str], what: str) -> list[str]:
+        found = list(dict.fromkeys(names))
+        for role, name in (("target", self.target), ("time", self.time)):
+            if name is not None and name not in found:
+                raise InputError(f"{role} = {name!r}: no such column; {what} has {found}")
+        return [name for name in found if name not in (self.target, self.time)]
 
 
 def _refuse_twice(names: list[str], what: str) -> None:

@@ -28,6 +28,7 @@ from afterfit.monitoring.reference import (
 from afterfit.records import Finding, Severity
 from afterfit.stats import chi2, ks, null_tail, psi, record_tail, units
 from afterfit.stats.profile import Categorical, Column, Numeric, Profile, profile
+from afterfit.stats.relation import Relation, flip
 
 FEW_ROWS = 30  # rows below which a window is too small for anything but `type` and `missing`
 FAR_OUTSIDE = 0.5  # share of values outside the reference's range from which the feed is suspected, not the world
@@ -118,8 +119,12 @@ def check_columns(
     prediction: Column | None = None,
     rows: Mapping[str, Any] | None = None,
     times: Any | None = None,
+    relations: Mapping[str, Relation] | None = None,
 ) -> list[Finding]:
-    """The same from the profiles of a window's columns; only a unit that changed within the window needs its rows."""
+    """The same from the profiles of a window's columns; only a unit that changed within the window needs its rows.
+
+    With `relations` (of the columns with the target), and where the reference has them too, a sign that flipped shows.
+    """
     found: list[Finding] = []
     usable: list[tuple[str, Column, Column]] = []
     for name, before in reference.profile.columns.items():
@@ -137,11 +142,13 @@ def check_columns(
             found.append(_broken(PREDICTION, "type", reference.prediction, "the answers changed their type"))
         else:
             usable.append((PREDICTION, *both))
-    tests = sum(SHARES.get(check, 1.0) for name, before, _ in usable for check in _checks(name, before))
+    related = [name for name in relations or {} if name in reference.profile.relations]
+    tests = sum(SHARES.get(check, 1.0) for name, before, _ in usable for check in _checks(name, before)) + len(related)
     look = _Look(reference, trailing, alpha / max(tests, 1.0), rows or {}, times)
     for name, before, now in usable:
         found += _column(look, name, before, now)
-    return _agree(found)
+    found = _agree(found)
+    return found + [_sign(look, name, (relations or {})[name]) for name in related]
 
 
 def _comparable(before: Column, now: Column) -> tuple[Column, Column] | None:
@@ -392,6 +399,19 @@ def _moved(before: Categorical, now: Categorical) -> str:
         return ""
     most = max({**before.counts, **now.counts}, key=lambda k: abs(change(k)))
     return f", most for {most!r} ({change(most):+.1%})"
+
+
+def _sign(look: _Look, name: str, now: Relation) -> Finding:
+    before = look.reference.profile.relations[name]
+    p, moved = flip(before, now), abs(now.correlation - before.correlation) / 2.0
+    said = f"{before.correlation:+.2f} in {before.n:,} rows → {now.correlation:+.2f} in {now.n:,}"
+    drifted = p < look.alpha
+    what = "the model's own answers" if name == PREDICTION else name
+    message = f"{what}: the correlation with the target flipped its sign ({said})" if drifted else f"{what}: {said}"
+    severity = Severity.WARNING if drifted else Severity.INFO
+    return Finding(
+        name, "sign", "Fisher's z of both", moved, moved, p, look.alpha, drifted, severity, message, before.n, now.n
+    )
 
 
 def _finding(name: str, check: str, r: _Result, alpha: float, before: Column, now: Column) -> Finding:

@@ -34,6 +34,7 @@ TROUBLES = {
     "type": "type changed",
     "missing": "column missing",
     "extra": "column is new",
+    "sign": "correlation with the target flipped",
 }
 WORDS = {
     "KS distance": "the largest gap between the two cumulative distributions: 0 is no difference, 1 is no overlap.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from afterfit.stats.binning import Floats, Ints
 from afterfit.stats.categorical import Categorical
 from afterfit.stats.numeric import Numeric
+from afterfit.stats.relation import Relation
 
 __all__ = [
     "Categorical",
@@ -33,13 +34,18 @@ class Profile:
 
     n: int
     columns: Mapping[str, Column]
+    relations: Mapping[str, Relation] = field(
+        default_factory=dict
+    )  # of numeric columns with the target, if one was named
 
     def __add__(self, other: Profile) -> Profile:
         merged: dict[str, Column] = {}
         for name in {**self.columns, **other.columns}:
             mine, theirs = self.columns.get(name), other.columns.get(name)
             merged[name] = _merge(name, mine, theirs)
-        return Profile(self.n + other.n, merged)
+        names = {**self.relations, **other.relations}
+        related = {name: self.relations.get(name, Relation()) + other.relations.get(name, Relation()) for name in names}
+        return Profile(self.n + other.n, merged, related)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able and versioned; holds counts, no rows."""
@@ -47,6 +53,7 @@ class Profile:
             "schema": SCHEMA,
             "n": self.n,
             "columns": {name: column_to_dict(column) for name, column in self.columns.items()},
+            "relations": {name: asdict(relation) for name, relation in self.relations.items()},
         }
 
     @classmethod
@@ -54,7 +61,11 @@ class Profile:
         """The inverse of :meth:`to_dict`."""
         if data.get("schema") != SCHEMA:
             raise ValueError(f"a profile of schema {data.get('schema')!r}; this version reads schema {SCHEMA}")
-        return cls(data["n"], {name: column_from_dict(column) for name, column in data["columns"].items()})
+        return cls(
+            data["n"],
+            {name: column_from_dict(column) for name, column in data["columns"].items()},
+            {name: Relation(**relation) for name, relation in data["relations"].items()},
+        )
 
 
 def profile(columns: Mapping[str, Any], kinds: Mapping[str, str]) -> Profile:
