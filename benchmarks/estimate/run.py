@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,11 @@ from afterfit.stats.expected_loss import LossModel
 from afterfit.stats.expected_multiclass import Multiclass
 
 HERE = Path(__file__).parent
-WANTED = ["nannyml==0.13.1", "pandas<3", "statsmodels"]  # it needs both and declares neither
+sys.path.insert(0, str(HERE.parent))
+
+from environments import cache, python_with  # noqa: E402
+
+WANTED = ("nannyml==0.13.1", "pandas<3", "statsmodels", "pyarrow")  # it needs them and declares not all
 SIMULATED = "1 M simulated"
 BINARY = ["car loan", "work from home", "MA employment", "California", SIMULATED]
 WORLDS = [f"world {i}" for i in range(20)]  # nothing was tuned on these
@@ -41,35 +44,6 @@ class Answer:
     fit: float
     estimate: float
     metrics: dict[str, dict[str, list[float]]]
-
-
-def cache() -> Path:
-    """Folder for the environment and the arrays; AFTERFIT_BENCH_CACHE moves it."""
-    base = os.environ.get("AFTERFIT_BENCH_CACHE") or Path.home() / ".cache" / "afterfit-benchmarks"
-    folder = Path(base) / "nannyml"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def environment(folder: Path) -> Path:
-    """Python of an environment that has NannyML, made on first use."""
-    python = folder / "venv" / "bin" / "python"
-    done = folder / "venv" / "done"
-    if done.exists() and done.read_text(encoding="utf-8") == " ".join(WANTED):
-        return python
-    test = "import sys, venv, ensurepip; assert (3, 10) <= sys.version_info[:2] <= (3, 12)"
-    for name in (sys.executable, "python3.12", "python3.11", "python3.10", "python3"):
-        found = shutil.which(name)
-        if found and subprocess.run([found, "-c", test], capture_output=True, check=False).returncode == 0:
-            break
-    else:
-        raise SystemExit("NannyML needs Python 3.10 to 3.12 with venv; none was found on PATH")
-    print(f"making an environment for NannyML in {folder}", flush=True)
-    subprocess.run([found, "-m", "venv", "--clear", str(folder / "venv")], check=True)
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *WANTED]
-    subprocess.run(install, check=True)
-    done.write_text(" ".join(WANTED), encoding="utf-8")
-    return python
 
 
 def simulate(folder: Path) -> None:
@@ -267,8 +241,9 @@ def print_times(sets: dict[str, Arrays], theirs: dict[str, list[Answer]], mine: 
 
 def main() -> None:
     """Run both sides in turn, three rounds, and print two tables."""
-    folder = cache()
-    python = environment(folder)
+    folder = cache() / "estimate"
+    folder.mkdir(exist_ok=True)
+    python = python_with("nannyml", *WANTED)
     simulate(folder)
     simulate_worlds(folder)
     peer = Peer(python, folder)

@@ -22,7 +22,7 @@ from environments import cache, python_with  # noqa: E402
 PEERS = {  # pins: the newest that work together; Evidently 0.7.23 does not import beside pandas 3.1
     "scipy": ("scipy==1.17.1", "pandas==3.1.1", "pyarrow==26.0.1"),
     "whylogs": ("whylogs[viz]==1.6.4", "pandas<2.3", "numpy<2", "pyarrow", "setuptools<81"),
-    "nannyml": ("nannyml==0.13.1", "pyarrow"),
+    "nannyml": ("nannyml==0.13.1", "pandas<3", "statsmodels", "pyarrow"),
     "evidently": ("evidently==0.7.23", "pandas<3", "pyarrow"),
 }
 SLOW = ("whylogs", "nannyml", "evidently")

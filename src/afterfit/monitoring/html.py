@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from math import ceil, log10, nan
+from typing import TYPE_CHECKING
 
 from afterfit.monitoring.checks import FEW_ROWS
 from afterfit.monitoring.drawing import Pair, Timeline, chart, null_bars, spark, timeline
 from afterfit.monitoring.markup import STYLE, count, moment, name, number, percent, text
-from afterfit.monitoring.report import Report
 from afterfit.records import Finding, Severity
 from afterfit.stats.profile import Column, Numeric
+
+if TYPE_CHECKING:
+    from afterfit.monitoring.report import Report
 
 NAMED = 3  # columns in the verdict
 RANKED = 12  # columns in the list of links
