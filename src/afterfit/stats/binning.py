@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 MOST_BINS = 1024
 _LIMIT = float(np.finfo(np.float32).max)
 _MIRROR = np.int32(0x7FFFFFFF)
+_LARGEST = 0x7F7FFFFF  # code of the largest float32
 _BITS = 32
 _DENSE = 1 << 16  # bins between the smallest and largest value up to which counting beats sorting
 _FIRST = 1 << 16  # values from which a first shift is found, by sorting
@@ -89,9 +90,8 @@ def _codes(values: Floats, low: float, high: float) -> NDArray[np.int32]:
 
 
 def _values(codes: Ints) -> Floats:
-    short = np.clip(codes, -(2**31), 2**31 - 1).astype(np.int32)
-    values = (short ^ ((short >> 31) & _MIRROR)).view(np.float32).astype(np.float64)
-    return np.clip(np.nan_to_num(values, nan=0.0), -_LIMIT, _LIMIT)
+    short = np.minimum(np.maximum(codes, -_LARGEST - 1), _LARGEST).astype(np.int32)  # no code of an infinity or NaN
+    return (short ^ ((short >> 31) & _MIRROR)).view(np.float32).astype(np.float64)
 
 
 def _needed(codes: NDArray[np.int32]) -> int:

@@ -75,12 +75,12 @@ class Numeric:
         """Quantiles, shape of `shares`, evenly spread within a bin; NaN when there is no value."""
         if not self.values:
             return np.full(np.shape(shares), np.nan)
-        cumulated = np.cumsum(self.counts)
+        cumulated = self.counts.cumsum()
         rank = np.asarray(shares, dtype=float) * cumulated[-1]
-        at = np.minimum(np.searchsorted(cumulated, rank, side="left"), len(self.bins) - 1)
+        at = np.minimum(cumulated.searchsorted(rank, side="left"), len(self.bins) - 1)
         first, last = binning.edges(self.bins[at], self.shift)
-        within = np.clip((rank - cumulated[at] + self.counts[at]) / self.counts[at], 0.0, 1.0)
-        return np.asarray(np.clip(first + within * (last - first), self.low, self.high))
+        within = np.minimum(np.maximum((rank - cumulated[at] + self.counts[at]) / self.counts[at], 0.0), 1.0)
+        return np.asarray(np.minimum(np.maximum(first + within * (last - first), self.low), self.high))
 
     def cdf(self, x: ArrayLike) -> Floats:
         """Share of the finite values at or below each x, evenly spread within a bin; 0 when there is no value."""
