@@ -51,15 +51,16 @@ CONVERSIONS: tuple[Conversion, ...] = (
 )
 
 
-def gap(window: Numeric, baseline: Numeric, conversion: Conversion | None = None) -> float:
+def gap(window: Numeric, baseline: Numeric) -> float:
     """Mean distance of five quantiles in units of the baseline's spread; NaN when the baseline has none.
 
     >>> gap(Numeric.of([1.0, 2.0, 3.0]), Numeric.of([1.0, 2.0, 3.0]))
     0.0
     """
-    wanted, found = baseline.quantiles(SHARES), window.quantiles(SHARES)
-    if conversion is not None:
-        found = found * conversion.scale + conversion.shift
+    return _apart(window.quantiles(SHARES), baseline.quantiles(SHARES))
+
+
+def _apart(found: Floats, wanted: Floats) -> float:
     width = float(wanted[3] - wanted[1])
     return float(np.abs(found - wanted).mean() / width) if width > 0 else float("nan")
 
@@ -70,13 +71,17 @@ def log_ratio(window: Numeric, baseline: Numeric) -> float:
     return abs(float(np.log(now / was))) if was > 0 and now > 0 else 99.0
 
 
-def log_width(window: Numeric, baseline: Numeric, scale: float = 1.0) -> float:
-    """ln of the ratio of the spreads, the window's times `scale`; 0 when one of them has none.
+def log_width(window: Numeric, baseline: Numeric) -> float:
+    """ln of the ratio of the spreads; 0 when one of them has none.
 
     >>> log_width(Numeric.of([1.0, 2.0, 3.0]), Numeric.of([1.0, 2.0, 3.0]))
     0.0
     """
-    now, was = spread(window) * scale, spread(baseline)
+    return _log_width(window.quantiles(SHARES), baseline.quantiles(SHARES))
+
+
+def _log_width(found: Floats, wanted: Floats) -> float:
+    now, was = found[3] - found[1], wanted[3] - wanted[1]
     return float(np.log(now / was)) if now > 0 and was > 0 else 0.0
 
 
@@ -129,10 +134,8 @@ def best(
     Among those that fit equally well up to `noise`, the first of the list, which is the likeliest, is taken.
     """
     narrow, wide = widths
-    tried = [
-        (c, gap(window, baseline, c))
-        for c in CONVERSIONS
-        if c.log_factor > natural and narrow <= log_width(window, baseline, c.scale) <= wide
-    ]
+    wanted, now = baseline.quantiles(SHARES), window.quantiles(SHARES)
+    converted = [(c, now * c.scale + c.shift) for c in CONVERSIONS if c.log_factor > natural]
+    tried = [(c, _apart(found, wanted)) for c, found in converted if narrow <= _log_width(found, wanted) <= wide]
     least = min((left for _, left in tried), default=float("nan"))
     return next(((c, left) for c, left in tried if left <= least + noise), None)
