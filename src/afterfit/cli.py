@@ -244,6 +244,33 @@ def incidents(
 
 
 @app.command()
+def monitor(
+    name: str,
+    html: Annotated[Path | None, typer.Option(help="write a page that shows it here")] = None,
+    config: ConfigFile = CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """What the monitor saw in the newest window, and how it came about. Exit code 4: something drifted."""
+    from afterfit.loop.view import newest
+
+    loop = _loop(config)
+    _known(loop, name)
+    view = newest(loop, name)
+    title = f"{name}, version {view.version}: {view.window.start:%Y-%m-%d %H:%M} to {view.window.end:%Y-%m-%d %H:%M}"
+    if html is not None:
+        html.write_text(view.report.to_html(title, made_at=_now(), timeline=view.timeline), encoding="utf-8")
+    if as_json:
+        _print_json(view.to_dict())
+    else:
+        out.print(escape(title))
+        _findings(view.report)
+        if view.losses:
+            start, n, loss = view.losses[-1]
+            out.print(f"loss {loss:.4f} on {n:,} rows with outcome of {start:%Y-%m-%d}")
+    raise typer.Exit(4 if view.report.drifted else 0)
+
+
+@app.command()
 def history(name: str, config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
     """The ledger of a model, oldest first."""
     import msgspec
@@ -275,12 +302,8 @@ def compare(
     if as_json:
         _print_json(report.to_dict())
     else:
-        for finding in report.findings:
-            if finding.drifted:
-                out.print(f"{finding.severity.value:<9} {escape(finding.message)}")
-        drifted = sum(f.drifted for f in report.findings)
-        out.print(f"{drifted} of {len(report.findings)} checks drifted at budget {budget:g}")
-    raise typer.Exit(4 if any(f.drifted for f in report.findings) else 0)
+        _findings(report)
+    raise typer.Exit(4 if report.drifted else 0)
 
 
 @app.command()
@@ -329,6 +352,12 @@ def doctor(config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
             out.print(f"[red]problem[/red] {escape(problem)}")
         out.print("all is well" if not problems else f"{len(problems)} problem(s)")
     raise typer.Exit(3 if problems else 0)
+
+
+def _findings(report: Any) -> None:
+    for finding in report.drifted:
+        out.print(f"{finding.severity.value:<9} {escape(finding.message)}")
+    out.print(f"{len(report.drifted)} of {len(report.findings)} checks drifted at budget {report.budget:.3g}")
 
 
 def _config(path: Path) -> Config:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from afterfit.config import ModelConfig
+from afterfit.errors import StoreError
 from afterfit.feedback.delay import DelayCurve
 from afterfit.feedback.triggers import retrain_reason
 from afterfit.home import Home
@@ -139,7 +140,7 @@ class Senses:
         columns = columns_of(table, champion.features)
         trailing = self._trailing_of(model, champion, config, window)
         findings = check_window(
-            self._reference(champion),
+            self.reference(champion),
             columns,
             alpha=config.budget * config.window / config.budget_period,
             trailing=_merged(trailing),
@@ -169,11 +170,22 @@ class Senses:
             store.save_incident(incident)
         return [i for i in after if i.id not in known or i.closed_at is not None]
 
-    def _reference(self, champion: ModelVersion) -> Reference:
+    def reference(self, champion: ModelVersion) -> Reference:
+        """What is kept of the world a version was trained in.
+
+        Raises:
+            StoreError: the file is missing or damaged, or of another release of Afterfit.
+        """
         key = (champion.model, champion.version)
         if key not in self._references:
-            text = (Path(champion.folder) / "reference.json").read_bytes()
-            self._references[key] = Reference.from_dict(msgspec.json.decode(text))
+            path = Path(champion.folder) / "reference.json"
+            try:
+                self._references[key] = Reference.from_dict(msgspec.json.decode(path.read_bytes()))
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                raise StoreError(
+                    f"the reference of {champion.model} version {champion.version} can't be read from {path}: {error}. "
+                    "Nothing is monitored until it can: restore the file from a backup, or register the version again"
+                ) from error
         return self._references[key]
 
     def _trailing_of(self, model: str, champion: ModelVersion, config: ModelConfig, window: Window) -> deque[Profile]:
