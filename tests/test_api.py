@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -201,6 +203,10 @@ def test_a_version_of_the_users_own_mlflow_is_adopted(config: Config, home: Home
 
 
 def test_other_flavors_are_adopted_as_regressions_only(config: Config, theirs: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow warns about itself when this module is imported for the first time
+        importlib.import_module("mlflow.pyfunc")
+
     class Twice(mlflow.pyfunc.PythonModel):  # type: ignore[misc,name-defined]
         def predict(self, context: Any, model_input: pd.DataFrame) -> Any:
             return 2 * model_input["a"].to_numpy()

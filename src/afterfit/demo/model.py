@@ -24,7 +24,8 @@ def fit(X: pd.DataFrame, y: Any, sample_weight: Any = None) -> Pipeline:
             (
                 "model",
                 HistGradientBoostingClassifier(
-                    learning_rate=0.08,
+                    learning_rate=0.115,
+                    max_iter=70,
                     min_samples_leaf=200,
                     l2_regularization=10.0,
                     early_stopping=False,

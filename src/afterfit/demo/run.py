@@ -52,7 +52,7 @@ outcome_delay = "12h"
 
 [models.flight-delay.retrain]
 triggers = ["performance", "drift", "schedule:30d"]
-cooldown = "16d"
+cooldown = "20d"
 holdout = "5d"
 
 [models.flight-delay.rollout]

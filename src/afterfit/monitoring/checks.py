@@ -21,7 +21,6 @@ from afterfit.monitoring.reference import (
     is_constant,
     logit,
     outside,
-    statistics,
     step_size,
     top_share,
 )
@@ -36,9 +35,11 @@ MANY_UNSEEN = 0.05
 SURELY = 1.5  # a conversion's factor must exceed the largest natural one by this much (in logarithms)
 FITS = 1.0  # a converted window fits when it lies no further away than this share of the reference's own blocks do
 FIT_BY_CHANCE = 0.1  # upper bound of the share of natural jumps that some conversion happens to undo
+AGREE_BY_CHANCE = 0.03  # upper bound of the share of healthy columns that are suspected of one given conversion
 MANY_BLOCKS = 50  # blocks from which it can be seen whether they are as alike as independent rows
+FAR_APART = 0.5  # distance of healthy blocks above which they are near the limit of 1
 ALIKE = 2.0  # times the squared distances of independent rows; blocks further apart have levels of their own
-SHARES = {"unit": 5.0}  # of the budget, by check; 1 for the others. A changed unit does the most harm and hides best
+SHARES = {"unit": 2.0}  # of the budget, by check; 1 for the others. A changed unit does the most harm and hides best
 WEAK = 0.05  # a column joins others under one conversion only with at least this much evidence of its own
 PREDICTION = "prediction"  # the name under which a model's answers are checked
 QUALITY = ("unit", "constant", "nulls", "type", "missing")
@@ -182,13 +183,15 @@ def _column(look: _Look, name: str, before: Column, now: Column) -> list[Finding
 
 
 def _agree(findings: list[Finding]) -> list[Finding]:
-    """Columns that one and the same conversion explains at once speak for each other: each further one is as unlikely by
-    chance as the fit of one (FIT_BY_CHANCE). A changed unit is the cause of a column's drift, which is then left out."""
+    """Columns that one and the same conversion explains at once speak for each other: that so many of all the others would
+    agree by chance (AGREE_BY_CHANCE each) makes it less likely still. A changed unit is the cause of a column's drift,
+    which is then left out."""
+    tried = sum(f.check == "unit" for f in findings)
     suspects = [f for f in findings if f.check == "unit" and f.p_value < WEAK]
     agreed: dict[str, Finding] = {}
     for f in suspects:
         others = sum(g.method == f.method for g in suspects) - 1
-        p = f.p_value * FIT_BY_CHANCE**others
+        p = f.p_value * float(binom.sf(others - 1, tried - 1, AGREE_BY_CHANCE))
         drifted = p < f.threshold
         severity = Severity.CRITICAL if drifted else Severity.INFO
         agreed[f.column] = replace(f, p_value=p, drifted=drifted, severity=severity)
@@ -217,12 +220,21 @@ def _nulls(look: _Look, name: str, before: Column, now: Column) -> _Result:
         return _Result("binomial test", 1.0 - rate, 1.0 - rate, p, Severity.WARNING, message)
     # Fisher's exact test, one-sided: the reference's own rate is not known exactly either.
     rows = float(hypergeom.sf(now.nulls - 1, before.n + now.n, before.nulls + now.nulls, now.n))
-    usually = np.sin(np.asarray(look.blocks(name, "nulls"))) ** 2  # a window may have fewer rows than a block has
-    drawn = float(binom.sf(now.nulls - 1, now.n, usually).mean()) if usually.size else 0.0
-    blocks = max(drawn, null_tail.p_value(statistics(now, before)["nulls"], look.blocks(name, "nulls")))
+    blocks = _more_nulls(now, np.arcsin(np.sqrt(usual)), before.n, np.asarray(look.blocks(name, "nulls")))
     severity = Severity.CRITICAL if rate - usual > MANY_UNSEEN else Severity.WARNING
     message = f"{name}: {rate:.1%} of the values are null, {usual:.1%} in the reference"
     return _Result("Fisher's exact test, block null", rate, rate - usual, max(rows, blocks), severity, message)
+
+
+def _more_nulls(now: Column, usual: float, n_reference: int, angles: Any) -> float:
+    """Chance of so many nulls in a healthy block. On the angle scale rates vary alike whatever their size, by 1 / (4 n) for
+    independent rows; what blocks vary beyond that is theirs. A window may have fewer rows than a block has."""
+    if not angles.size:
+        return 0.0
+    drawn = float(binom.sf(now.nulls - 1, now.n, np.sin(angles) ** 2).mean())
+    more = max(0.0, float(np.arcsin(np.sqrt(now.nulls / now.n))) - usual)
+    smaller = max(0.0, 0.25 / now.n - 0.25 * angles.size / n_reference)
+    return max(drawn, null_tail.squared_p_value(more, angles - usual, 1.0, smaller))
 
 
 def _drift(look: _Look, name: str, before: Column, now: Column) -> _Result:
@@ -246,13 +258,27 @@ def _drift(look: _Look, name: str, before: Column, now: Column) -> _Result:
 
 
 def _apart(d: float, before: Column, now: Column, blocks: tuple[float, ...]) -> float:
-    """Chance of a distance in [0, 1] between a healthy block and the rest. Where the blocks lie about as far apart as
-    independent rows would, squares are right and sharp; days with levels of their own have a wider tail, fitted on the
-    logit scale, which does not end at a distance of 1."""
+    """Chance of a distance in [0, 1] between a healthy block and the rest.
+
+    Blocks that lie about as far apart as independent rows would: the test for rows, of a sample as much smaller as they
+    are further apart (Rao and Scott's correction). Others: their squared distances, or, near the limit of 1, where squares
+    say nothing, their logits.
+
+    References:
+        Rao, Scott (1984), On chi-squared tests for multiway contingency tables with cell proportions estimated from survey
+        data.
+    """
     distances = expit(np.array(blocks))
     noise = ks.NOISE if isinstance(before, Numeric) else chi2.noise(before)
     rows = max(1.0, before.values / max(distances.size, 1))  # of a block
-    if distances.size < MANY_BLOCKS or np.square(distances).mean() > ALIKE * noise / rows:
+    inflation = float(np.square(distances).mean() * rows / noise) if distances.size and noise > 0 else 0.0
+    if distances.size >= MANY_BLOCKS and 0.0 < inflation <= ALIKE:
+        sure = max(1.0, inflation) * (1.0 + 2.0 * float(np.sqrt(2.0 / (ks.FREEDOM * distances.size))))
+        if isinstance(before, Numeric) and isinstance(now, Numeric):
+            return ks.p_value(d / np.sqrt(sure), before.values, now.values)
+        if isinstance(before, Categorical) and isinstance(now, Categorical):
+            return chi2.p_value(before, now, inflation=sure)
+    if distances.max(initial=0.0) > FAR_APART:
         return null_tail.p_value(logit(d, now.values), blocks)
     smaller = noise * max(0.0, 1.0 / max(now.values, 1) - 1.0 / rows)
     return null_tail.squared_p_value(d, distances, ks.FREEDOM, smaller)

@@ -59,8 +59,10 @@ def noise(reference: Categorical) -> float:
     return float(np.sqrt(shares * (1.0 - shares)).sum() ** 2 / (2.0 * np.pi))
 
 
-def p_value(reference: Categorical, window: Categorical) -> float:
+def p_value(reference: Categorical, window: Categorical, inflation: float = 1.0) -> float:
     """Chance of so large a chi-squared between independent samples of one distribution.
+
+    `inflation` is how much more samples vary than independent rows would; the statistic is divided by it.
 
     References:
         Pearson (1900); continuity is not corrected, cells are pooled below 1 % and below five expected rows.
@@ -80,4 +82,4 @@ def p_value(reference: Categorical, window: Categorical) -> float:
         return 1.0
     expected = np.outer(totals, counts.sum(axis=0)) / totals.sum()
     statistic = float(((counts - expected) ** 2 / expected).sum())
-    return float(chi2.sf(statistic, counts.shape[1] - 1))
+    return float(chi2.sf(statistic / inflation, counts.shape[1] - 1))
