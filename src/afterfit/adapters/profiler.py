@@ -1,6 +1,6 @@
 """Profiles of whole data sets: Parquet is streamed column by column on all cores, frames are read where they lie.
 
-A thread takes a column at a time and reads it in spans of row groups of about 260,000 rows, so memory depends on
+A thread takes a column at a time and reads it in spans of row groups of about half a million rows, so memory depends on
 neither the number of rows nor the number of columns, and the result on neither the threads nor the row groups.
 """
 
@@ -26,7 +26,7 @@ from afterfit.errors import InputError
 from afterfit.stats.profile import Column, Profile
 from afterfit.stats.relation import Relation
 
-SPAN = 1 << 18  # rows of one column held at once
+SPAN = 1 << 19  # rows of one column held at once
 _PARQUET = (".parquet", ".pq")
 _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 

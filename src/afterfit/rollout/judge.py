@@ -145,7 +145,8 @@ def _late(verdict: Verdict, config: RolloutConfig, stage_age: float) -> Judged:
     if stage_age < config.deadline:
         return verdict, None, {}
     happening = Happening.HARMED if config.on_no_data == "rollback" else Happening.HELD
-    late = f"no verdict within {config.deadline / 86400:.3g} days: {happening.value}"
+    what = "dropped" if happening is Happening.HARMED else "held"
+    late = f"no verdict within {config.deadline / 86400:.3g} days: {what}"
     return Verdict(verdict.outlook, (late, *verdict.reasons), verdict.numbers), happening, {}
 
 

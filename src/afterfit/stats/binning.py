@@ -19,7 +19,7 @@ _MIRROR = np.int32(0x7FFFFFFF)
 _LARGEST = 0x7F7FFFFF  # code of the largest float32
 _BITS = 32
 _DENSE = 1 << 16  # bins between the smallest and largest value up to which counting beats sorting
-_FIRST = 1 << 16  # values from which a first shift is found, by sorting
+_FIRST = 1 << 14  # values from which a first shift is found, by sorting
 
 
 def count(values: Floats, low: float, high: float, shift: int) -> tuple[int, Ints, Ints]:
