@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from afterfit.monitoring.drawing import Pair, Timeline
 from afterfit.records import Finding
 from afterfit.stats import chi2, cramers_v, hellinger, jensen_shannon, ks, psi, wasserstein
-from afterfit.stats.profile import Categorical, Column, Numeric
-
-Pair = tuple[Column | None, Column | None]  # (reference, window); None: the column is in one of them only
+from afterfit.stats.profile import Categorical, Numeric
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Report:
         title: str = "What changed",
         *,
         made_at: datetime | None = None,
-        timeline: Sequence[tuple[datetime, Mapping[str, float]]] = (),
+        timeline: Timeline = (),
     ) -> str:
         """One self-contained page, worst first, without raw rows, scripts or anything to load.
 
