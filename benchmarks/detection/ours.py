@@ -1,4 +1,4 @@
-"""Afterfit's monitor as the loop runs it: one look a day, a budget, the last healthy windows as `trailing`.
+"""Afterfit's monitor as the loop runs it: one look a day, a budget, and the last healthy windows.
 
 The strength is log10(threshold / p-value) of a column's most striking finding; above 0 it alarms. A change is looked at
 in its own column, with the part of the budget that the column has within the whole frame: the other columns are as
@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from afterfit.loop.sensing import TRAILING
 from afterfit.monitoring.checks import check_columns, is_healthy
+from afterfit.monitoring.look import REMEMBERED, Seen
 from afterfit.monitoring.reference import Reference, build_reference
 from afterfit.records import Finding
 from afterfit.stats.profile import Column, Profile, profile
 
 DAY = 86_400.0
 LEAST = 1e-300
-Seen = list[list[Finding]]  # by window
+Found = list[list[Finding]]  # by window
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,18 @@ class Window:
 
 
 def look_at(
-    reference: Reference, windows: Iterable[Window], alpha: float, trailing: Iterable[Profile] = ()
-) -> tuple[Seen, list[Profile]]:
+    reference: Reference, windows: Iterable[Window], alpha: float, recent: Iterable[Seen] = ()
+) -> tuple[Found, list[Seen]]:
     """The findings of each window, and the healthy windows at the end, the way loop/sensing.py looks."""
-    last: deque[Profile] = deque(trailing, maxlen=TRAILING)
+    last: deque[Seen] = deque(recent, maxlen=REMEMBERED)
     seen = []
     for window in windows:
-        merged = None
-        for one in last:
-            merged = one if merged is None else merged + one
         found = check_columns(
-            reference, window.profiles, alpha=alpha, trailing=merged, rows=window.rows, times=window.times
+            reference, window.profiles, alpha=alpha, recent=tuple(last), rows=window.rows, times=window.times
         )
         if is_healthy(found):
-            last.append(Profile(len(window.times), window.profiles))
+            start = float(window.times.min() // DAY * DAY)
+            last.append(Seen(start, Profile(len(window.times), window.profiles)))
         seen.append(found)
     return seen, list(last)
 
@@ -77,18 +75,18 @@ class Stream:
         if not self.changes:
             return found
         before = [w for d, w in self.days.items() if d < min(self.changed)]
-        _, trailing = look_at(self.reference, before[-2 * TRAILING :], alpha)
+        _, recent = look_at(self.reference, before[-2 * REMEMBERED :], alpha)
         share = {f.column: f.threshold for f in seen[0] if f.check == "nulls"}
         for name, column in self.changes.items():
-            found[name] = _series(self._alone(name, column, share[column], trailing), column)
+            found[name] = _series(self._alone(name, column, share[column], recent), column)
         return found
 
-    def _alone(self, name: str, column: str, threshold: float, trailing: list[Profile]) -> Seen:
+    def _alone(self, name: str, column: str, threshold: float, recent: list[Seen]) -> Found:
         whole = Profile(self.reference.profile.n, {column: self.reference.profile.columns[column]})
         reference = replace(self.reference, profile=whole)
         windows = [w.only(column, name) for w in self.changed.values()]
         alone = next(f.threshold for f in look_at(reference, windows[:1], 1.0)[0][0] if f.check == "nulls")
-        healthy = [Profile(p.n, {column: p.columns[column]}) for p in trailing]
+        healthy = [Seen(s.start, Profile(s.profile.n, {column: s.profile.columns[column]})) for s in recent]
         return look_at(reference, windows, threshold / alone, healthy)[0]
 
     def check(self, name: str, alpha: float) -> None:
@@ -130,7 +128,7 @@ def _kinds(columns: Mapping[str, Any]) -> dict[str, str]:
     return {name: "number" if values.dtype.kind == "f" else "text" for name, values in columns.items()}
 
 
-def _series(seen: Seen, column: str) -> dict[str, Any]:
+def _series(seen: Found, column: str) -> dict[str, Any]:
     best = [max((f for f in found if f.column == column), key=_strength) for found in seen]
     strengths = [_strength(f) for f in best]
     return {"alarms": [s > 0 for s in strengths], "strengths": strengths, "checks": [f.check for f in best]}

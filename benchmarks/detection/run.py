@@ -31,16 +31,17 @@ PEERS = {  # as in benchmarks/profile; NannyML imports statsmodels without sayin
 QUIET = {"OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
 BUDGETS = {"Afterfit, 1 per 30 d": 1 / 30, "Afterfit, 1 per 90 d": 1 / 90}
 P = 0.05  # of the scipy loop
+SEEDS = (3, 4)  # the checks were improved on the streams of seeds 1 and 2
 
 
 def plan(quick: bool) -> list[Stream]:
     """The streams to look at; those with 20 columns have changes."""
     if quick:
         return [Stream(kind, 20, 100, 1, changes(kind)) for kind in ("independent", "levels")]
-    found = [Stream(kind, 20, 500, seed, changes(kind)) for kind in KINDS for seed in (1, 2)]
-    found += [Stream("independent", 20, 100, seed, changes("independent")) for seed in (1, 2)]
-    found.append(Stream("independent", 20, 2000, 1, changes("independent")))
-    return found + [Stream(kind, f, n, 1) for kind in KINDS for f, n in ((5, 50), (100, 50), (5, 5000))]
+    found = [Stream(kind, 20, 500, seed, changes(kind)) for kind in KINDS for seed in SEEDS]
+    found += [Stream("independent", 20, 100, seed, changes("independent")) for seed in SEEDS]
+    found.append(Stream("independent", 20, 2000, SEEDS[0], changes("independent")))
+    return found + [Stream(kind, f, n, SEEDS[0]) for kind in KINDS for f, n in ((5, 50), (100, 50), (5, 5000))]
 
 
 def main() -> None:

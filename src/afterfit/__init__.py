@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from afterfit.api import estimate as estimate
     from afterfit.api import profile as profile
     from afterfit.api import register as register
+    from afterfit.causes import cause as cause
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "adopt", "compare", "estimate", "profile", "register"]
+__all__ = ["__version__", "adopt", "cause", "compare", "estimate", "profile", "register"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("afterfit.api"), name)
+        return getattr(importlib.import_module("afterfit.causes" if name == "cause" else "afterfit.api"), name)
     raise AttributeError(f"module 'afterfit' has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -16,10 +16,10 @@ import numpy as np
 
 from afterfit.config import Config
 from afterfit.errors import InputError
-from afterfit.monitoring.checks import PREDICTION
+from afterfit.monitoring.drift import PREDICTION
 from afterfit.monitoring.reference import Reference
 from afterfit.monitoring.report import Report
-from afterfit.records import ModelVersion
+from afterfit.records import Finding, ModelVersion
 from afterfit.stats.profile import Profile
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from afterfit.adapters.mlflow_registry import Fetched
     from afterfit.monitoring.estimate import Performance, Rows
+    from afterfit.ports import ColumnTest
 
 BUDGET = 0.01  # chance of any false alarm in one comparison
 
@@ -202,16 +203,9 @@ def profile(
     from afterfit.adapters.profiler import profile_of
 
     whole = profile_of(frame, target=target, time=time, hash_categories=hash_categories, what="the frame")
-    if prediction is None:
-        return whole
-    if prediction not in whole.columns:
+    if prediction is not None and prediction not in whole.columns:
         raise InputError(f"prediction = {prediction!r}: no such column; the frame has {list(whole.columns)}")
-    called = {prediction: PREDICTION}
-    return replace(
-        whole,
-        columns={called.get(name, name): column for name, column in whole.columns.items()},
-        relations={called.get(name, name): relation for name, relation in whole.relations.items()},
-    )
+    return _called(whole, prediction)
 
 
 def compare(
@@ -222,6 +216,8 @@ def compare(
     target: str | None = None,
     prediction: str | None = None,
     time: str | None = None,
+    segment_by: str | Sequence[str] | None = None,
+    tests: Sequence[ColumnTest] = (),
 ) -> Report:
     """Compare a frame with a reference, column by column. The reference is not changed.
 
@@ -231,9 +227,14 @@ def compare(
         budget: chance of any false alarm over all columns and checks, in (0, 1); default 0.01. It holds for rows that
             are independent of each other; rows of one day that are alike need a Reference with times.
         target, prediction, time: columns of both frames, as in `profile`.
+        segment_by: columns by whose values the rows are judged too, each by itself: at most 20 segments and the rest of
+            each. Half of the budget is theirs. The data are read a second time, so both must be frames or paths (or a
+            Reference that was made with segments).
+        tests: your own (:class:`afterfit.ports.ColumnTest`), of whole columns, beside ours and within the same budget;
+            docs/extending.md.
 
     Raises:
-        InputError: not a frame, or a budget outside (0, 1).
+        InputError: not a frame, a budget outside (0, 1), a column that is not there, or a test that is none.
 
     >>> import pandas as pd
     >>> old, new = pd.DataFrame({"x": range(100)}), pd.DataFrame({"x": range(50, 150)})
@@ -241,20 +242,29 @@ def compare(
     [('x', 'drift'), ('x', 'range')]
     """
     from afterfit.monitoring.checks import check_columns
+    from afterfit.monitoring.extension import run_tests
+    from afterfit.monitoring.segments import WHOLE, names_of
 
     budget = BUDGET if budget is None else budget
     if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0.0 < budget < 1.0:
         raise InputError(f"budget = {budget!r}: wanted the chance of any false alarm, between 0 and 1, such as 0.01")
     read = partial(profile, target=target, prediction=prediction, time=time)
+    cuts = names_of(segment_by)
+    if cuts:
+        reference, current = _held(reference, "the reference"), _held(current, "the current data")
     known = reference if isinstance(reference, Reference) else _reference(_profiled(reference, read))
     window = _profiled(current, read)
     columns = dict(window.columns)
     answers = columns.pop(PREDICTION, None) if known.prediction is not None else None
-    findings = check_columns(known, columns, alpha=budget, prediction=answers, relations=window.relations)
     names = {**known.profile.columns, **columns}
     pairs = {name: (known.profile.columns.get(name), columns.get(name)) for name in names}
     if answers is not None:
         pairs[PREDICTION] = (known.prediction, answers)
+    left, theirs = run_tests(tests, pairs, budget)
+    alpha = left * WHOLE if cuts else left
+    findings = check_columns(known, columns, alpha=alpha, prediction=answers, relations=window.relations) + theirs
+    if cuts:
+        findings += _segments(known, reference, current, cuts, prediction, left - alpha)
     return Report(tuple(findings), float(budget), known.profile.n, window.n, pairs)
 
 
@@ -345,6 +355,59 @@ def _answers(
 
 def _floats(column: pd.Series) -> Any:
     return column.to_numpy(dtype=float, na_value=math.nan)
+
+
+def _called(whole: Profile, prediction: str | None) -> Profile:
+    """The column of the answers under the name that the checks know it by."""
+    if prediction is None:
+        return whole
+    called = {prediction: PREDICTION}
+    return replace(
+        whole,
+        columns={called.get(name, name): column for name, column in whole.columns.items()},
+        relations={called.get(name, name): relation for name, relation in whole.relations.items()},
+    )
+
+
+def _held(given: Any, what: str) -> Any:
+    """What can be read twice."""
+    from afterfit.adapters.profiler import held
+
+    if isinstance(given, Profile):
+        raise InputError(f"segment_by: {what} is a Profile, which keeps no rows to cut; give the frame or the path")
+    return given if isinstance(given, Reference) else held(given, what)
+
+
+def _segments(
+    known: Reference, reference: Any, current: Any, cuts: tuple[str, ...], prediction: str | None, alpha: float
+) -> list[Finding]:
+    """How the rows were cut, and the findings of the segments."""
+    from afterfit.adapters.profiler import source_of
+    from afterfit.adapters.segment_profiler import cells_of, plan
+    from afterfit.monitoring.checks import FEW_ROWS
+    from afterfit.monitoring.segments import FEW_REFERENCE, check_cells, note, plans_of, refuse_missing
+
+    new = source_of(current, "the current data")
+    refuse_missing(cuts, new.names, "the current data")
+    names = [*known.profile.columns, *([prediction] if prediction is not None else [])]
+    if isinstance(reference, Reference):
+        refuse_missing(cuts, list(known.segments), "the reference's list of segments")
+        plans = {by: p for by, p in plans_of(known).items() if by in cuts}
+    else:
+        old = source_of(reference, "the reference")
+        refuse_missing(cuts, old.names, "the reference")
+        plans = {by: plan(old, new, by, least=FEW_REFERENCE, needed=FEW_ROWS) for by in cuts}
+        before = cells_of(old, plans, names, "the reference")
+        known = replace(known, segments=_each(before, lambda cell: _reference(_called(cell, prediction))))
+    cells = _each(
+        cells_of(new, plans, [n for n in names if n in new.names], "the current data"),
+        partial(_called, prediction=prediction),
+    )
+    return [note(by, p.said) for by, p in plans.items() if p.said] + check_cells(known, cells, cuts, alpha=alpha)
+
+
+def _each(cells: Mapping[str, Mapping[str, Profile]], change: Callable[[Profile], Any]) -> dict[str, dict[str, Any]]:
+    return {by: {segment: change(cell) for segment, cell in parts.items()} for by, parts in cells.items()}
 
 
 def _profiled(given: Any, read: Callable[[Any], Profile]) -> Profile:

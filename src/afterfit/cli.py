@@ -97,7 +97,16 @@ def status(config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
         out.print("no model yet: register one with af.register(...), or see `afterfit init`")
     for name, model in report["models"].items():
         out.print(f"[bold]{escape(name)}[/bold]  {escape(model['summary'])}")
-        for key in ("since", "counts", "outcome_delay", "versions", "gateways", "last_event"):
+        for key in (
+            "since",
+            "counts",
+            "outcome_delay",
+            "performance",
+            "estimates",
+            "versions",
+            "gateways",
+            "last_event",
+        ):
             out.print(f"  {key.replace('_', ' '):<14} {escape(str(model[key]))}")
         for incident in model["incidents"]:
             out.print(f"  [red]incident[/red]       {escape(incident['severity'])}: {escape(incident['title'])}")
@@ -251,7 +260,7 @@ def monitor(
     as_json: AsJson = False,
 ) -> None:
     """What the monitor saw in the newest window, and how it came about. Exit code 4: something drifted."""
-    from afterfit.loop.view import newest
+    from afterfit.loop.view import newest, said
 
     loop = _loop(config)
     _known(loop, name)
@@ -264,9 +273,8 @@ def monitor(
     else:
         out.print(escape(title))
         _findings(view.report)
-        if view.losses:
-            start, n, loss = view.losses[-1]
-            out.print(f"loss {loss:.4f} on {n:,} rows with outcome of {start:%Y-%m-%d}")
+        for one in view.losses[-7:]:
+            out.print(escape(said(one)))
     raise typer.Exit(4 if view.report.drifted else 0)
 
 
@@ -290,13 +298,16 @@ def compare(
     reference: str,
     current: str,
     budget: Annotated[float, typer.Option(help="chance of any false alarm in this comparison")] = 0.01,
+    segment_by: Annotated[
+        list[str] | None, typer.Option(help="column by whose values rows are judged too; may be repeated")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="write a page that shows it here")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two data sets (Parquet or CSV; a folder or a pattern, quoted) column by column. Exit code 4: drift."""
     from afterfit.api import compare as run
 
-    report = run(reference, current, budget=budget)
+    report = run(reference, current, budget=budget, segment_by=segment_by)
     if html is not None:
         html.write_text(report.to_html(f"{reference} → {current}", made_at=_now()), encoding="utf-8")
     if as_json:
@@ -322,11 +333,7 @@ def estimate(
     """Performance before outcomes are known, with intervals; blind to concept drift."""
     from afterfit.api import estimate as run
 
-    named = dict(s.split("=", 1) for s in scores or () if "=" in s)
-    if scores and named and len(named) != len(scores):
-        raise InputError(f"--scores {scores}: wanted one column, or LABEL=COLUMN for every class")
-    given = named or (scores[0] if scores else None)
-    found = run(reference, current, target=target, scores=given, prediction=prediction, metric=metric)
+    found = run(reference, current, target=target, scores=_columns(scores), prediction=prediction, metric=metric)
     if as_json:
         _print_json(found.to_dict())
         return
@@ -334,6 +341,31 @@ def estimate(
         said = f"{one.value:.4f}  ({one.low:.4f} to {one.high:.4f})" if one.value is not None else one.reason
         out.print(f"[bold]{name:<18} {said}[/bold]" if name == found.metric else f"{name:<18} {said}")
     out.print(f"{found.rows:,} rows, {found.unusable:,} unusable; {found.assumption}")
+
+
+@app.command()
+def cause(
+    reference: str,
+    current: str,
+    target: Annotated[str, typer.Option(help="column of the outcome in both")],
+    scores: Annotated[
+        list[str] | None,
+        typer.Option(help="column of the positive class's probability, or LABEL=COLUMN for each class"),
+    ] = None,
+    prediction: Annotated[str | None, typer.Option(help="column of a regression's answers")] = None,
+    features: Annotated[
+        list[str] | None, typer.Option(help="a column that the model sees; default: all others")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of folds, trees and draws")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Why a model got worse between two data sets with outcomes: broken feed, other rows, other outcomes, or concept."""
+    from afterfit.causes import cause as run
+
+    found = run(
+        reference, current, target=target, scores=_columns(scores), prediction=prediction, features=features, seed=seed
+    )
+    _print_json(found.to_dict()) if as_json else out.print(escape(str(found)))
 
 
 @app.command()
@@ -354,10 +386,23 @@ def doctor(config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
     raise typer.Exit(3 if problems else 0)
 
 
+def _columns(scores: list[str] | None) -> str | dict[str, str] | None:
+    """One column of scores, or {label: column}."""
+    named = dict(s.split("=", 1) for s in scores or () if "=" in s)
+    if scores and len(named or scores[:1]) != len(scores):
+        raise InputError(f"--scores {scores}: wanted one column, or LABEL=COLUMN for every class")
+    return named or (scores[0] if scores else None)
+
+
 def _findings(report: Any) -> None:
-    for finding in report.drifted:
+    from afterfit.monitoring.where import NOTE, gathered
+
+    for finding in gathered(report.findings):
         out.print(f"{finding.severity.value:<9} {escape(finding.message)}")
-    out.print(f"{len(report.drifted)} of {len(report.findings)} checks drifted at budget {report.budget:.3g}")
+    for segment in report.segments:
+        out.print(f"{'segment':<9} {escape(segment.said)}")
+    whole = [f for f in report.findings if f.segment is None and f.check != NOTE]
+    out.print(f"{sum(f.drifted for f in whole)} of {len(whole)} checks drifted at budget {report.budget:.3g}")
 
 
 def _config(path: Path) -> Config:

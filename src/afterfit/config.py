@@ -60,6 +60,7 @@ class ModelConfig:
     budget: float = 1.0  # false incidents ...
     budget_period: float = 90 * 86400.0  # ... per this many seconds
     outcome_delay: float = 86400.0  # seconds; a hint until the delay curve is learned
+    segment_by: tuple[str, ...] = ()  # features by whose values windows are judged too
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
@@ -178,6 +179,8 @@ def _model(name: str, table: object) -> ModelConfig:
     }
     if "false_alarms" in values:
         read["budget"], read["budget_period"] = _budget(values["false_alarms"], where)
+    if "segment_by" in values:
+        read["segment_by"] = tuple(dict.fromkeys(_texts(values["segment_by"], f"{where} segment_by")))
     return ModelConfig(
         name=name,
         task=task,

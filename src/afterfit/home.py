@@ -98,20 +98,25 @@ def reference_of(made: Draft, config: Config) -> dict[str, Any]:
 
     The model's answers to its training rows show how far apart blocks of time lie; but a model that has learned those
     rows by heart answers new ones differently from the first day on. So where the hold-out's answers lie further away
-    than any block does (or there are no blocks), they are what later answers are compared with.
+    than any block does (or there are no blocks), they are what later answers are compared with, and those of segments,
+    of which the hold-out's are not known, with none.
     """
     from afterfit.monitoring.columns import frame_columns, kinds_of
     from afterfit.monitoring.reference import build_reference, statistics
+    from afterfit.monitoring.segments import segmented_reference, without_prediction
 
     kinds = kinds_of(made.version.features)
-    window = config.models[made.version.model].window if made.version.model in config.models else ModelConfig.window
+    known = config.models.get(made.version.model)
+    window, segment_by = (known.window, known.segment_by) if known else (ModelConfig.window, ModelConfig.segment_by)
     columns = frame_columns(made.X, kinds)
-    reference = build_reference(columns, kinds=kinds, times=made.times, prediction=made.answers, window=window)
+    reference = segmented_reference(
+        columns, kinds=kinds, times=made.times, prediction=made.answers, window=window, segment_by=segment_by
+    )
     if made.unseen_answers is not None and reference.prediction is not None:
         unseen = build_reference({}, kinds={}, times=None, prediction=made.unseen_answers, window=window).prediction
         blocks = reference.blocks.get("prediction", {}).get("drift", ())
         if unseen is not None and (not blocks or statistics(unseen, reference.prediction)["drift"] > max(blocks)):
-            reference = replace(reference, prediction=unseen)
+            reference = replace(without_prediction(reference), prediction=unseen)
     return reference.to_dict()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from afterfit.records import (
     Acknowledgement,
@@ -24,6 +24,8 @@ from afterfit.records import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from afterfit.stats.profile import Column
 
 
 class Clock(Protocol):
@@ -218,3 +220,48 @@ class Notifier(Protocol):
     """Tells people."""
 
     def notify(self, title: str, body: str, *, severity: str, model: str) -> None: ...
+
+
+class Compared(NamedTuple):
+    """What a test of one column found. `statistic` and `p_value` are evidence, `distance` is effect; all are numbers."""
+
+    statistic: float
+    distance: float
+    p_value: float  # in [0, 1]; 1 where there is nothing to tell
+
+
+class ColumnTest(Protocol):
+    """Somebody's own test of a column: `afterfit.compare(..., tests=[it])`. `afterfit.testing.column_test` checks one.
+
+    It is deterministic and changes neither column. `p_value` is at most alpha in at most a share alpha of healthy pairs.
+    """
+
+    @property
+    def name(self) -> str:
+        """Of the method, as findings show it."""
+        ...
+
+    def accepts(self, reference: Column) -> bool:
+        """Whether this column is one for it. Told from the reference alone, so that the budget is shared beforehand."""
+        ...
+
+    def compare(self, reference: Column, window: Column) -> Compared:
+        """Both are Numeric or both Categorical; :mod:`afterfit.stats.expand` turns them into values."""
+        ...
+
+
+class StreamDetector(Protocol):
+    """Watches numbers in time order, such as a model's losses. `afterfit.testing.stream_detector` checks one."""
+
+    @property
+    def alarm(self) -> bool:
+        """Whether a change was seen since the start or the last reset: whoever looks once a batch misses none."""
+        ...
+
+    def update(self, value: float) -> None:
+        """Take the next number. Raises InputError when it is none (NaN, infinite) or outside the detector's range."""
+        ...
+
+    def reset(self) -> None:
+        """As it was when it was made."""
+        ...

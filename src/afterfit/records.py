@@ -250,6 +250,7 @@ class Finding:
     message: str
     n_reference: int
     n_window: int
+    segment: str | None = None  # such as `origin=JFK`; None: the whole window
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,7 @@ class Incident:
 
     id: str
     model: str
-    kind: str  # quality | drift | performance | serving
+    kind: str  # quality | drift | concept | performance | serving
     opened_at: datetime
     updated_at: datetime
     severity: Severity

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from afterfit.monitoring.checks import check_window, is_healthy
+from afterfit.monitoring.look import REMEMBERED, Seen
 from afterfit.monitoring.reference import Reference, build_reference
-from afterfit.stats.profile import Profile, profile
+from afterfit.stats.profile import profile
 
 DAY = 86400.0
 ALPHA = 0.05
@@ -55,7 +56,7 @@ def alarms(
     each = max(n, window_rows // length)
     columns, times = stream(rng, days + 20 * length, each, memory)
     reference = made(columns, times, days, timed, length)
-    wrong, healthy = 0, Profile(0, {})
+    wrong, healthy = 0, list[Seen]()
     for start in range(days, days + 20 * length, length):
         inside = np.flatnonzero((times >= start * DAY) & (times < (start + length) * DAY))
         rows = rng.choice(inside, min(window_rows, inside.size), replace=False)
@@ -64,12 +65,12 @@ def alarms(
             reference,
             window,
             alpha=ALPHA,
-            trailing=healthy if healthy.n else None,
+            recent=healthy[-REMEMBERED:],
             times=times[rows] if timed else None,
         )
         wrong += any(f.drifted for f in found)
         if is_healthy(found):
-            healthy = healthy + profile(window, KINDS)
+            healthy.append(Seen(start * DAY, profile(window, KINDS)))
     return wrong, 20
 
 
@@ -160,14 +161,12 @@ def test_a_year_of_weather_is_no_unit_change_and_celsius_is() -> None:
     profiles = [profile(w, kinds) for w in windows]
     false, missed = [], []
     for d in range(59, 364):
-        trailing = profiles[d - 7]
-        for before in profiles[d - 6 : d]:
-            trailing = trailing + before
-        healthy = check_window(reference, windows[d], alpha=1 / 90, trailing=trailing, times=seconds[day == d])
+        recent = [Seen(at * DAY, profiles[at]) for at in range(d - 7, d)]
+        healthy = check_window(reference, windows[d], alpha=1 / 90, recent=recent, times=seconds[day == d])
         false += [(d, f.column) for f in healthy if f.drifted and f.check == "unit"]
         if 90 <= d < 304 and d % 7 == 0:
             celsius = windows[d] | {c: (windows[d][c] - 32) / 1.8 for c in ("temp", "dewp")}
-            found = check_window(reference, celsius, alpha=1 / 90, trailing=trailing)
+            found = check_window(reference, celsius, alpha=1 / 90, recent=recent)
             unit = [f for f in found if f.drifted and f.check == "unit"]
             if not any("°F→°C" in f.message for f in unit):
                 missed.append(d)

@@ -12,6 +12,7 @@ from scipy.stats import binom
 
 from afterfit.monitoring.checks import check_window, is_healthy
 from afterfit.monitoring.incidents import group
+from afterfit.monitoring.look import Seen
 from afterfit.monitoring.performance import performance_finding
 from afterfit.monitoring.reference import Reference, build_reference
 from afterfit.records import Finding, Incident, Severity, Window
@@ -49,8 +50,9 @@ def reference() -> Reference:
 def look(
     reference: Reference, columns: Columns, times: np.ndarray | None = None, alpha: float = 1 / 90
 ) -> list[Finding]:
-    trailing = profile(days(np.random.default_rng(5), 53, 7)[0], KINDS)
-    return check_window(reference, columns, alpha=alpha, trailing=trailing, times=times)
+    rng = np.random.default_rng(5)
+    recent = [Seen(day * DAY, profile(day_of(rng, day)[0], KINDS)) for day in range(53, 60)]
+    return check_window(reference, columns, alpha=alpha, recent=recent, times=times)
 
 
 def test_healthy_days_rarely_alarm(reference: Reference) -> None:

@@ -62,6 +62,21 @@ def read_version(folder: Path | str) -> ModelVersion:
         raise StoreError(f"{path} can't be read: {error}") from error
 
 
+def read_importance(folder: Path | str) -> dict[str, float]:
+    """Rise of the loss by shuffled feature, measured at registration; empty where it was not, or by an older release.
+
+    Raises:
+        StoreError: the file is there and can't be read.
+    """
+    path = Path(folder) / "importance.json"
+    if not path.exists():
+        return {}
+    try:
+        return {str(k): float(v) for k, v in msgspec.json.decode(path.read_bytes())["rise"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(f"{path} can't be read: {error}; restore it, or register the version again") from error
+
+
 def load_model(version: ModelVersion, sha256: str | None = None) -> Any:
     """The model as it was registered; its files are hashed first, so nothing unknown is unpickled.
 
@@ -118,7 +133,7 @@ class Scorer:
         missing = [f.name for f in self.version.features if f.name not in columns]
         if missing:
             raise WorkerError(f"version {self.version.version} wants features that the request lacks: {missing}")
-        return pd.DataFrame({f.name: _series(f, columns[f.name]) for f in self.version.features})
+        return pd.DataFrame({f.name: series(f, columns[f.name]) for f in self.version.features})
 
     def answer(self, frame: pd.DataFrame) -> tuple[list[Value], list[list[float]] | None]:
         """(predictions, scores) of each row; scores are None for a model without probabilities.
@@ -185,7 +200,7 @@ def _columns(rows: Sequence[Mapping[str, Value]], version: ModelVersion) -> dict
     return {f.name: [row[f.name] for row in rows] for f in version.features}
 
 
-def _series(feature: Feature, values: Sequence[Value]) -> pd.Series:
+def series(feature: Feature, values: Sequence[Value]) -> pd.Series:
     """One column with the dtype of training. A category that was not seen then is a null to the model."""
     if feature.categories is None:
         return pd.Series(values, dtype=feature.dtype)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -59,6 +59,71 @@ def profile_of(
     return _of_table(_table(source, what), names, rename, what)
 
 
+@dataclass(frozen=True)
+class Span:
+    """About half a million rows of a data set whose columns are read one at a time."""
+
+    rows: int
+    read: Callable[[str], pa.ChunkedArray]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that is read span by span, as often as wanted."""
+
+    names: list[str]
+    spans: Callable[[], Iterator[Span]]
+
+
+def held(source: Any, what: str) -> str | pa.Table:
+    """A path as it is; a frame as Arrow, so that it can be read twice even if it is a stream."""
+    return str(source) if isinstance(source, str | Path) else pa.table(_table(source, what))
+
+
+def source_of(source: str | pa.Table, what: str) -> Source:
+    """The spans of what :func:`held` gave.
+
+    Raises:
+        InputError: as :func:`profile_of`; while reading too.
+    """
+    if not isinstance(source, str):
+        return Source(source.column_names, partial(_table_spans, [source]))
+    files = _files(source, what)
+    if not files[0].name.endswith(_PARQUET):
+        tables = [_csv(file, what) for file in files]
+        return Source(list(dict.fromkeys(n for t in tables for n in t.column_names)), partial(_table_spans, tables))
+    try:
+        parts = [_Part(file, meta, meta.schema.to_arrow_schema()) for file, meta in _metadata(files)]
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{what}: a file can't be read: {error}") from error
+    return Source(list(dict.fromkeys(n for p in parts for n in p.schema.names)), partial(_part_spans, parts, what))
+
+
+def _table_spans(tables: list[pa.Table]) -> Iterator[Span]:
+    for table in tables:
+        for start in range(0, table.num_rows, SPAN):
+            part = table.slice(start, SPAN)
+            yield Span(part.num_rows, partial(_column_of, part))
+
+
+def _column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
+    return table[name] if name in table.column_names else pa.chunked_array([pa.nulls(table.num_rows)])
+
+
+def _part_spans(parts: list[_Part], what: str) -> Iterator[Span]:
+    for part in parts:
+        for groups in _spans(part.meta):
+            rows = sum(part.meta.row_group(group).num_rows for group in groups)
+            yield Span(rows, partial(_read_span, part, groups, what))
+
+
+def _read_span(part: _Part, groups: list[int], what: str, name: str) -> pa.ChunkedArray:
+    try:
+        return next(part.read([groups], name))
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{what}: column {name!r} of {part.file} can't be read: {error}") from error
+
+
 def _files(source: str, what: str) -> list[Path]:
     """The files of a path, a folder or a pattern, in order of their names."""
     path = Path(source)
@@ -106,13 +171,18 @@ class _Part:
 
     def spans(self, name: str) -> Iterator[pa.ChunkedArray]:
         """One column, a span of row groups at a time."""
+        yield from self.read(_spans(self.meta), name)
+
+    def read(self, spans: Iterable[list[int]], name: str) -> Iterator[pa.ChunkedArray]:
+        """One column of the given spans of row groups; nulls where the file does not have it."""
         if name not in self.schema.names:
-            yield pa.chunked_array([pa.nulls(self.meta.num_rows)])
+            for span in spans:
+                yield pa.chunked_array([pa.nulls(sum(self.meta.row_group(group).num_rows for group in span))])
             return
         kind = self.schema.field(name).type
         text = [name] if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
         with pq.ParquetFile(self.file, metadata=self.meta, read_dictionary=text) as reader:
-            for span in _spans(self.meta):
+            for span in spans:
                 yield reader.read_row_groups(span, columns=[name], use_threads=False)[name]
 
 

@@ -152,7 +152,7 @@ class Actor:
             now=now,
             recency=config.retrain.recency,
             holdout=config.retrain.holdout,
-            embargo=loop.senses.maturity(book.model, config, now),
+            embargo=loop.senses.outcomes.maturity(book.model, config, now),
             min_rows=config.retrain.min_rows,
             exclude=quality_windows(loop.home.store, book.model),
         )

@@ -10,6 +10,8 @@ from afterfit.config import Config
 from afterfit.errors import AfterfitError
 from afterfit.home import Home
 from afterfit.loop.conductor import Loop, describe
+from afterfit.loop.estimates import audit_of
+from afterfit.loop.view import losses_of, said
 
 
 def status(loop: Loop, now: datetime) -> dict[str, Any]:
@@ -39,7 +41,9 @@ def _model(loop: Loop, name: str, gateways: list[dict[str, Any]], now: datetime)
         "since": book.crowned[-1][1].isoformat() if book.crowned else None,
         "versions": [v.version for v in loop.home.store.versions(name)],
         "counts": loop.home.lake.counts(name),
-        "outcome_delay": _hours(loop.senses.maturity(name, loop.config(name), now)) if live else None,
+        "outcome_delay": _hours(loop.senses.outcomes.maturity(name, loop.config(name), now)) if live else None,
+        "performance": _performance(loop, name),
+        "estimates": _estimates(loop, name) if live else None,
         "gateways": ", ".join(f"{g['gateway']} {g['url']} routes {g['routes']}" for g in gateways) or "none is running",
         "last_event": f"{last.name} at {last.at:%Y-%m-%d %H:%M}" if last else None,
         "incidents": [
@@ -47,6 +51,21 @@ def _model(loop: Loop, name: str, gateways: list[dict[str, Any]], now: datetime)
             for i in loop.home.store.incidents(name, open_only=True)
         ],
     }
+
+
+def _performance(loop: Loop, name: str) -> str | None:
+    """The newest window whose outcomes are mature."""
+    mature = [one for one in losses_of(loop.home.store, name) if one.loss is not None]
+    return said(mature[-1]) if mature else None
+
+
+def _estimates(loop: Loop, name: str) -> str:
+    """Whether the champion's performance can be told before outcomes are known, and how often it was told right."""
+    found = audit_of(loop.home.store, loop.champion(loop.book(name)))
+    if found.coverage is None:
+        return "none has matured yet"
+    right = f"{found.covered} of {found.windows} windows held what came true ({found.coverage:.0%})"
+    return f"downgraded, no evidence any more: {found.reason}" if found.downgraded else f"trusted: {right}"
 
 
 def _hours(seconds: float) -> str:

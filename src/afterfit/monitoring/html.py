@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from afterfit.monitoring.checks import FEW_ROWS
 from afterfit.monitoring.drawing import Pair, Timeline, chart, null_bars, spark, timeline
-from afterfit.monitoring.markup import STYLE, count, moment, name, number, percent, text
+from afterfit.monitoring.markup import STYLE, count, listing, moment, name, number, percent, text
+from afterfit.monitoring.segment_table import segment_table
+from afterfit.monitoring.where import NOTE, gathered
 from afterfit.records import Finding, Severity
 from afterfit.stats.profile import Column, Numeric
 
@@ -56,16 +58,13 @@ class _Entry:
     """What is known about one column."""
 
     column: str
-    findings: tuple[Finding, ...]
+    whole: tuple[Finding, ...]  # of the whole window, not of segments
+    drifted: tuple[Finding, ...]  # worst first; each says in which segments too
     pair: Pair
 
     @property
-    def drifted(self) -> list[Finding]:
-        return sorted((f for f in self.findings if f.drifted), key=_order)
-
-    @property
     def judged(self) -> bool:
-        return any(f.check != "no_data" for f in self.findings)
+        return bool(self.drifted) or any(f.check != "no_data" for f in self.whole)
 
 
 def render(
@@ -93,6 +92,7 @@ def render(
     parts = [
         _top(report, entries, changed, unjudged, title, made_at),
         _changed(changed, timeline),
+        segment_table(report),
         _unjudged(unjudged),
         _healthy(healthy, timeline),
         _words(),
@@ -116,10 +116,15 @@ def framed(page: str, height: int = 640) -> str:
 
 
 def _entries(report: Report, columns: Mapping[str, Pair]) -> list[_Entry]:
-    found: dict[str, list[Finding]] = {column: [] for column in columns}
+    whole: dict[str, list[Finding]] = {column: [] for column in columns}
+    drifted: dict[str, list[Finding]] = {}
     for f in report.findings:
-        found.setdefault(f.column, []).append(f)
-    return [_Entry(column, tuple(fs), columns.get(column, (None, None))) for column, fs in found.items()]
+        if f.segment is None and f.check != NOTE:
+            whole.setdefault(f.column, []).append(f)
+    for f in sorted(gathered(report.findings), key=_order):
+        drifted.setdefault(f.column, []).append(f)
+    names = dict.fromkeys((*whole, *drifted))
+    return [_Entry(n, tuple(whole.get(n, ())), tuple(drifted.get(n, ())), columns.get(n, (None, None))) for n in names]
 
 
 def _order(f: Finding) -> tuple[int, float, float]:
@@ -160,7 +165,7 @@ def _verdict(entries: Sequence[_Entry], changed: Sequence[_Entry], unjudged: Seq
     judged = len(entries) - len(unjudged)
     if not changed:
         return f"No change found in {count(judged, 'column')}"
-    worst = ", ".join(f"{name(e.column)} ({_trouble(e.drifted[0])})" for e in changed[:NAMED])
+    worst = ", ".join(f"{name(e.column)} ({_why(e.drifted[0])})" for e in changed[:NAMED])
     more = ", …" if len(changed) > NAMED else ""
     return f"{len(changed):,} of {count(judged, 'column')} changed; worst: {worst}{more}"
 
@@ -177,6 +182,10 @@ def _trouble(f: Finding) -> str:
     return TROUBLES.get(f.check) or text(f.check.replace("_", " "))
 
 
+def _why(f: Finding) -> str:
+    return _trouble(f) + (f" only in {name(f.segment)}" if f.segment is not None else "")
+
+
 def _ranking(changed: Sequence[_Entry]) -> str:
     """Links to the cards, so that the worst are seen at one glance."""
     lines = []
@@ -185,7 +194,7 @@ def _ranking(changed: Sequence[_Entry]) -> str:
         lines.append(
             f'<li class="{worst.severity.value}"><a href="#column-{place}"><span class="soft">{place}</span>'
             f'<b>{name(e.column)}</b><span class="badge">{_severity(worst)}</span>'
-            f'<span class="why">{", ".join(dict.fromkeys(_trouble(f) for f in e.drifted))}</span></a></li>'
+            f'<span class="why">{", ".join(dict.fromkeys(_why(f) for f in e.drifted))}</span></a></li>'
         )
     more = len(changed) - len(lines)
     return (f'<ol class="rank">{"".join(lines)}</ol>' if lines else "") + (
@@ -226,7 +235,10 @@ def _card(place: int, e: _Entry, windows: Timeline) -> str:
 
 def _sentence(f: Finding) -> str:
     """The message without the column's name before it, which stands in the heading already."""
-    said = f.message.removeprefix(f"{f.column}: ")
+    label = f.column if f.segment is None else f"{f.column} [{f.segment}]"
+    said = f.message.removeprefix(f"{label}: ")
+    if f.segment is not None and said != f.message:
+        said = f"in {f.segment}: {said}"
     return text(said[:1].upper() + said[1:], LONGEST_SENTENCE) + "."
 
 
@@ -237,7 +249,7 @@ def _evidence(e: _Entry) -> str:
         for f in e.drifted
         if f.method != "schema"
     )
-    quiet = ", ".join(_trouble(f) for f in e.findings if not f.drifted)
+    quiet = ", ".join(_trouble(f) for f in e.whole if f.check not in {d.check for d in e.drifted})
     lines += f"<dt>Also looked for, not found</dt><dd>{quiet}</dd>" if quiet else ""
     return f"<details><summary>Evidence</summary><dl>{lines}</dl></details>" if lines else ""
 
@@ -294,15 +306,15 @@ def _unjudged(unjudged: Sequence[_Entry]) -> str:
         for e in unjudged
     )
     head = '<th scope="col" role="columnheader">column</th><th scope="col" role="columnheader" class="mid">state</th>'
-    return f"<section><h2>Not judged</h2>{_list(head, lines)}</section>"
+    return f"<section><h2>Not judged</h2>{listing(head, lines)}</section>"
 
 
 def _state(e: _Entry) -> str:
-    if not e.findings:
+    if not e.whole:
         return "no check has looked at it"
-    there = min(f.n_window for f in e.findings)
+    there = min(f.n_window for f in e.whole)
     if there >= FEW_ROWS:
-        return _sentence(e.findings[0])
+        return _sentence(e.whole[0])
     return f"too few rows: {there:,} there, {FEW_ROWS} needed ({FEW_ROWS - there} more)"
 
 
@@ -322,7 +334,7 @@ def _healthy(healthy: Sequence[_Entry], windows: Timeline) -> str:
     )
     return (
         f"<section><h2>No change found</h2><p>{count(len(healthy), 'column')}, the largest difference first; all of it is "
-        f"within what chance and the usual ups and downs explain.</p>{_list(head, lines)}</section>"
+        f"within what chance and the usual ups and downs explain.</p>{listing(head, lines)}</section>"
     )
 
 
@@ -339,14 +351,7 @@ def _healthy_line(e: _Entry) -> str:
 
 
 def _difference(e: _Entry) -> float:
-    return max((f.distance for f in e.findings if f.check in ("drift", "prediction")), default=0.0)
-
-
-def _list(head: str, lines: str) -> str:
-    return (
-        f'<div class="card list"><table role="table"><thead><tr role="row">{head}</tr></thead>'
-        f"<tbody>{lines}</tbody></table></div>"
-    )
+    return max((f.distance for f in e.whole if f.check in ("drift", "prediction")), default=0.0)
 
 
 def _words() -> str:

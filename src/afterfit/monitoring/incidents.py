@@ -7,17 +7,22 @@ from dataclasses import replace
 from datetime import datetime
 
 from afterfit.monitoring.checks import QUALITY
+from afterfit.monitoring.where import gathered
 from afterfit.records import Finding, Incident, Severity, Window
 
 QUIET = 3  # windows in a row without a finding after which an incident closes
 MOST_MESSAGES = 20
+MEANING = ("concept", "calibration", "sign")
 _RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
 def kind_of(finding: Finding) -> str:
-    """quality (a feed is broken), drift (the world changed) or performance (the answers got worse)."""
+    """quality (a feed is broken), drift (the inputs changed), concept (what follows from them changed) or performance
+    (the answers got worse)."""
     if finding.check == "performance":
         return "performance"
+    if finding.check in MEANING:
+        return "concept"
     broken = finding.check in QUALITY or finding.severity is Severity.CRITICAL
     return "quality" if broken and finding.severity is Severity.CRITICAL else "drift"
 
@@ -31,31 +36,34 @@ def group(
     window: Window,
     now: datetime,
     quiet: int = QUIET,
+    harm: str = "",
 ) -> list[Incident]:
     """The incidents to save after one window: opened, continued, or closed. One is open per kind at most.
 
     A column with a quality finding explains its own drift: it opens no drift incident.
 
     Args:
-        findings: of one window; those that did not drift are ignored.
+        findings: of one window, healthy ones too: they tell whether a change is everywhere or in a segment only.
         open_incidents: the model's open ones of the kinds that these findings can have.
         window, now: what was looked at, and when.
         quiet: windows without a finding after which an incident closes.
+        harm: how much worse the answers are, in words; a changed world that comes with it is critical, and says so.
     """
-    drifted = [f for f in findings if f.drifted]
+    drifted = gathered(findings)
     broken = {f.column for f in drifted if kind_of(f) == "quality"}
     by_kind: dict[str, list[Finding]] = {}
     for finding in drifted:
         kind = kind_of(finding)
         if kind == "quality" or finding.column not in broken:
             by_kind.setdefault(kind, []).append(finding)
-    saved = []
+    saved: list[Incident] = []
     known = {i.kind: i for i in open_incidents}
     for kind, mine in by_kind.items():
         if kind in known:
             saved.append(_continue(known[kind], mine, now))
         else:
             saved.append(_open(kind, mine, model, version, window, now))
+    saved = [_harmful(i, harm) if harm and i.kind in ("drift", "concept") else i for i in saved]
     saved += [_calm(i, now, quiet) for kind, i in known.items() if kind not in by_kind]
     return saved
 
@@ -87,6 +95,12 @@ def _continue(incident: Incident, findings: list[Finding], now: datetime) -> Inc
         messages=messages[:MOST_MESSAGES],
         quiet_windows=0,
     )
+
+
+def _harmful(incident: Incident, harm: str) -> Incident:
+    if incident.severity is Severity.CRITICAL:
+        return incident
+    return replace(incident, severity=Severity.CRITICAL, messages=(harm, *incident.messages)[:MOST_MESSAGES])
 
 
 def _calm(incident: Incident, now: datetime, quiet: int) -> Incident:

@@ -79,7 +79,7 @@ dt{font-weight:600;margin-top:8px}dd{margin:0}
 .list tr{display:grid;grid-template-columns:minmax(0,1fr) 120px;gap:2px 12px;padding:10px 0;
 border-bottom:1px solid var(--line)}
 .list th[scope=row]{width:auto;font-weight:600}.list th,.list td{border:0;padding:0;text-align:left}
-.list td[data-label=typical],.list td[data-label=state]{grid-column:1/3}.list td[data-label=nulls]{grid-column:1}
+.list td[data-label=typical],.list td[data-label=state],.list td[data-label=columns]{grid-column:1/3}.list td[data-label=nulls]{grid-column:1}
 .list td[data-label=difference]{grid-column:2}
 .list td[data-label]::before{content:attr(data-label) ": ";color:var(--soft)}}
 @media print{body{background:none}.card{border-color:#999}}
@@ -138,6 +138,14 @@ def count(n: int, noun: str, many: str | None = None) -> str:
     ('1 row', '2,000 rows', '2 categories')
     """
     return f"{n:,} {noun if n == 1 else many or noun + 's'}"
+
+
+def listing(head: str, lines: str) -> str:
+    """A table in a card, whose rows become blocks on a narrow screen."""
+    return (
+        f'<div class="card list"><table role="table"><thead><tr role="row">{head}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>"
+    )
 
 
 def moment(at: datetime) -> str:

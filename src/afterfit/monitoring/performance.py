@@ -6,6 +6,7 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 from scipy.stats import norm
 
 from afterfit.records import Finding, Severity
@@ -13,6 +14,39 @@ from afterfit.stats.betting import log_e
 
 Floats = NDArray[np.float64]
 DAY = 86400.0
+FEWEST_DAYS = 5  # from which days are the units of an interval, not rows
+FEWEST_ROWS = 30
+
+
+def realised(losses: Floats, times: Floats, level: float = 0.95) -> tuple[float, float, float] | None:
+    """(mean loss, low, high) of mature rows, or None with fewer than 30 of them.
+
+    The interval is for the mean in the population of such rows. With five days or more, days are its units (the error of a
+    ratio of sums over days), as rows of one day share its luck; within fewer days only the luck of rows is in it.
+
+    Args:
+        losses, times: of each row, shape (n,); times in epoch seconds. Losses that are NaN are left out.
+        level: nominal coverage, in (0, 1).
+
+    References:
+        Cochran (1977), Sampling techniques, for the ratio estimator.
+
+    >>> low, high = realised(np.tile([0.0, 1.0], 50), np.arange(100.0))[1:]
+    >>> bool(0.39 < low < 0.5 < high < 0.61)
+    True
+    """
+    known = np.isfinite(losses)
+    losses, times = losses[known], times[known]
+    if len(losses) < FEWEST_ROWS:
+        return None
+    mean = float(losses.mean())
+    _, day = np.unique(np.floor(times / DAY), return_inverse=True)
+    unit = day if day.max() + 1 >= FEWEST_DAYS else np.arange(len(losses))
+    sums = np.bincount(unit, weights=losses - mean)
+    n = len(sums)
+    error = float(np.sqrt(n / (n - 1) * (sums @ sums))) / len(losses)
+    reach = float(stdtrit(n - 1, 0.5 + level / 2.0)) * error
+    return mean, mean - reach, mean + reach
 
 
 def performance_finding(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from afterfit.stats import chi2, ks, units
 from afterfit.stats.profile import Categorical, Column, Numeric, Profile, column_from_dict, column_to_dict, profile
+from afterfit.stats.shares import Shares
+from afterfit.stats.smooth import Directions
 
 Floats = NDArray[np.float64]
-SCHEMA = 2
+SCHEMA = 3
 TRAILING = 7  # blocks before a block that its unit check is measured against
 STRETCHES = 24  # parts of a block between which a sudden step is looked for: hours of a day
 ENOUGH = 20  # blocks wanted beyond the first TRAILING; windows too long for that are halved, at most HALVINGS times
@@ -34,6 +36,8 @@ class Reference:
     blocks: Mapping[str, Mapping[str, tuple[float, ...]]]
     window: float  # seconds that one look covers
     block: float  # seconds a block covers: a window, or a half, quarter ... of one where the reference is short
+    places: tuple[int, ...] = ()  # of the blocks in time: moment / block
+    segments: Mapping[str, Mapping[str, Reference]] = field(default_factory=dict)  # column that cuts -> segment -> rows
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able and versioned."""
@@ -44,6 +48,8 @@ class Reference:
             "blocks": {c: {k: list(v) for k, v in checks.items()} for c, checks in self.blocks.items()},
             "window": self.window,
             "block": self.block,
+            "places": list(self.places),
+            "segments": {by: {s: part.to_dict() for s, part in cells.items()} for by, cells in self.segments.items()},
         }
 
     @classmethod
@@ -60,6 +66,11 @@ class Reference:
             blocks={c: {k: tuple(v) for k, v in checks.items()} for c, checks in data["blocks"].items()},
             window=data["window"],
             block=data["block"],
+            places=tuple(data["places"]),
+            segments={
+                by: {s: cls.from_dict(part) for s, part in cells.items()}
+                for by, cells in data.get("segments", {}).items()
+            },
         )
 
 
@@ -88,9 +99,9 @@ def build_reference(
         all_kinds["prediction"] = "number" if np.asarray(prediction).dtype.kind == "f" else "text"
     whole = profile(data, all_kinds)
     block = _block_length(times, window) if times is not None else window
-    blocks = _between_blocks(data, all_kinds, whole, times, block) if times is not None else {}
+    blocks, places = _between_blocks(data, all_kinds, whole, times, block) if times is not None else ({}, ())
     features = {name: column for name, column in whole.columns.items() if name in columns}
-    return Reference(Profile(whole.n, features), whole.columns.get("prediction"), blocks, window, block)
+    return Reference(Profile(whole.n, features), whole.columns.get("prediction"), blocks, window, block, places)
 
 
 def statistics(column: Column, rest: Column) -> dict[str, float]:
@@ -125,6 +136,8 @@ def excess(column: Numeric, rest: Numeric) -> float:
     if not column.values or not rest.values:
         return 0.0
     column, rest = column.at_shift(rest.shift), rest.at_shift(column.shift)
+    if rest.bins[0] <= column.bins[0] and column.bins[-1] <= rest.bins[-1]:
+        return 0.0
     middles, (low, *_, high) = column.middles, (rest.middles if len(rest.bins) > 1 else np.repeat(rest.middles, 2))
     beyond = np.maximum(low - middles, 0.0) + np.maximum(middles - high, 0.0)
     beyond[(column.bins >= rest.bins[0]) & (column.bins <= rest.bins[-1])] = 0.0
@@ -158,16 +171,19 @@ def _block_length(times: Floats, window: float) -> float:
 
 def _between_blocks(
     data: Mapping[str, Any], kinds: Mapping[str, str], whole: Profile, times: Floats, window: float
-) -> dict[str, dict[str, tuple[float, ...]]]:
-    _, block = np.unique(np.floor(times / window), return_inverse=True)
+) -> tuple[dict[str, dict[str, tuple[float, ...]]], tuple[int, ...]]:
+    """(statistics by column and check, one value a block; places of the blocks in time)."""
+    moments, block = np.unique(np.floor(times / window), return_inverse=True)
     order = np.argsort(block, kind="stable")
     cuts = np.searchsorted(block[order], np.arange(1, block.max(initial=0) + 1))
     parts = [rows for rows in np.split(order, cuts) if len(rows) >= SMALL_BLOCK]
+    places = tuple(int(p) for p, rows in zip(moments, np.split(order, cuts), strict=True) if len(rows) >= SMALL_BLOCK)
     found: dict[str, dict[str, list[float]]] = {name: {} for name in data}
     for name, values in data.items():
         array = np.asarray(values)
         kind = {name: kinds[name]}
         own = [profile({name: array[rows]}, kind).columns[name] for rows in parts]
+        found[name] |= _deviations(whole.columns[name], own)
         for at, column in enumerate(own):
             for check, value in statistics(column, _without(whole.columns[name], column)).items():
                 found[name].setdefault(check, []).append(value)
@@ -181,7 +197,31 @@ def _between_blocks(
                 found[name].setdefault("step", []).append(
                     step_size(array[parts[at]], times[parts[at]], before, window)[0]
                 )
-    return {name: {k: tuple(v) for k, v in checks.items()} for name, checks in found.items()}
+    rounded = {n: {k: tuple(float(f"{x:.6g}") for x in v) for k, v in checks.items()} for n, checks in found.items()}
+    return rounded, places
+
+
+def directions_of(column: Column) -> Directions | Shares:
+    """The directions in which a column that has values is watched."""
+    return Directions.of(column) if isinstance(column, Numeric) else Shares.of(column)
+
+
+def moved(directions: Directions | Shares, column: Column) -> tuple[Floats, int]:
+    """(mean deviation in each direction, rows that count) of a column of the kind that the directions are of."""
+    if isinstance(directions, Directions) and isinstance(column, Numeric):
+        return directions.deviations(column), directions.rows(column)
+    if isinstance(directions, Shares) and isinstance(column, Categorical):
+        return directions.deviations(column), directions.rows(column)
+    raise TypeError("a column and its reference are of one kind")
+
+
+def _deviations(whole: Column, own: list[Column]) -> dict[str, list[float]]:
+    """How far each block lies from the whole in each direction."""
+    if not whole.values:
+        return {}
+    directions = directions_of(whole)
+    parts = [moved(directions, c)[0] for c in own]
+    return {name: [float(p[i]) for p in parts] for i, name in enumerate(directions.names)}
 
 
 def _without(whole: Column, part: Column) -> Column:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from afterfit.monitoring.drawing import Pair, Timeline
+from afterfit.monitoring.where import Segment, by_segment
 from afterfit.records import Finding
 from afterfit.stats import chi2, cramers_v, hellinger, jensen_shannon, ks, psi, wasserstein
 from afterfit.stats.profile import Categorical, Numeric
@@ -28,6 +29,11 @@ class Report:
     def drifted(self) -> tuple[Finding, ...]:
         """The findings that stand out."""
         return tuple(f for f in self.findings if f.drifted)
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """How each segment came off, worst first; empty without segments."""
+        return tuple(by_segment(self.findings))
 
     def distances(self, column: str) -> dict[str, float]:
         """How far apart the column's values lie, by every measure that its kind has; empty where one side has none.
@@ -62,6 +68,7 @@ class Report:
             "n_window": self.n_window,
             "drifted": [f.column for f in self.drifted],
             "findings": [asdict(f) for f in self.findings],
+            "segments": [s.to_dict() for s in self.segments],
             "distances": {name: self.distances(name) for name in self.columns},
         }
 

@@ -16,7 +16,7 @@ from afterfit.stats.binning import Floats
 
 CLIP = 0.02  # probabilities nearer to 0 or 1 are bets that one row can ruin
 HALF_LIFE = 250.0  # rows after which a label counts half to the challenger
-KEPT = 1000  # newest rows the challenger learns from
+KEPT = 4.0  # half-lives of newest rows that the challenger learns from
 EVERY = 25  # rows between two fits of the challenger
 RIDGE = 5.0  # pull of the challenger towards the model, in rows
 TOLERANCE = 0.005  # nats a row by which the model may be worse than the best challenger
@@ -35,15 +35,28 @@ class Concept:
     rows: Floats  # newest rows: design (d + 2), log-odds, outcome; shape (m, d + 4)
     detector: Floats | None = None
     log_e: float = -np.inf
+    half_life: float = HALF_LIFE
 
     @classmethod
-    def learn(cls, features: Floats, probability: Floats, outcome: Floats) -> Concept:
+    def untaught(cls, features: Floats, half_life: float = HALF_LIFE) -> Concept:
+        """Takes the model's answers as they are, and the features' scales from rows of shape (n, d)."""
+        there = np.isfinite(features)
+        n = np.maximum(there.sum(axis=0), 1)
+        centre = np.where(there, features, 0.0).sum(axis=0) / n
+        scale = np.sqrt(np.where(there, np.square(features - centre), 0.0).sum(axis=0) / n)
+        width = features.shape[1] + 2
+        scale = np.where(scale > 0, scale, 1.0)
+        return cls(centre, scale, np.zeros(width), np.zeros(width), np.empty((0, width + 2)), half_life=half_life)
+
+    @classmethod
+    def learn(cls, features: Floats, probability: Floats, outcome: Floats, half_life: float = HALF_LIFE) -> Concept:
         """From labelled rows that the model was not trained on, a few hundred at least.
 
         Args:
             features: shape (n, d), numbers; null is NaN and counts as the mean.
             probability: the model's, of outcome 1, shape (n,).
             outcome: 0 or 1, shape (n,).
+            half_life: rows after which a label counts half to the challenger; it learns from four times as many.
 
         >>> rng = np.random.default_rng(0); x = rng.normal(size=(800, 1)); p = expit(x[:, 0])
         >>> y = (rng.random(800) < p).astype(float)
@@ -51,11 +64,7 @@ class Concept:
         >>> known.update(x[400:], 1 - p[400:], y[400:]).log_e > 5  # the same rows, told the other way round
         True
         """
-        there = np.isfinite(features)
-        n = np.maximum(there.sum(axis=0), 1)
-        centre = np.where(there, features, 0.0).sum(axis=0) / n
-        scale = np.sqrt(np.where(there, np.square(features - centre), 0.0).sum(axis=0) / n)
-        known = cls(centre, np.where(scale > 0, scale, 1.0), np.empty(0), np.empty(0), np.empty((0, 0)))
+        known = cls.untaught(features, half_life)
         design, odds = known._design(features, probability)
         base = np.zeros(design.shape[1])
         for _ in range(STEPS):
@@ -79,12 +88,34 @@ class Concept:
             part = fresh[start : start + EVERY]
             path, state = e_detector.run(_bets(part, weights) - TOLERANCE, state)
             highest = max(highest, float(path.max()))
-            rows = np.concatenate([rows, part])[-KEPT:]
+            rows = np.concatenate([rows, part])[-round(KEPT * self.half_life) :]
             age = np.arange(len(rows))[::-1]
             weights = weights + _step(
-                rows[:, :-2], rows[:, -2] + rows[:, :-2] @ weights, rows[:, -1], 0.5 ** (age / HALF_LIFE), weights
+                rows[:, :-2], rows[:, -2] + rows[:, :-2] @ weights, rows[:, -1], 0.5 ** (age / self.half_life), weights
             )
         return replace(self, weights=weights, rows=rows, detector=state, log_e=highest)
+
+    def taught(self, features: Floats, probability: Floats, outcome: Floats) -> Concept:
+        """The state after the rows of a day were learned from all at once, without a bet on any of them."""
+        design, odds = self._design(features, probability)
+        fresh = np.column_stack([design, odds + design @ self.base, outcome])
+        rows = np.concatenate([self.rows, fresh])[-round(KEPT * self.half_life) :]
+        weight, weights = 0.5 ** (np.arange(len(rows))[::-1] / self.half_life), self.weights
+        for _ in range(2):
+            weights = weights + _step(rows[:, :-2], rows[:, -2] + rows[:, :-2] @ weights, rows[:, -1], weight, weights)
+        return replace(self, weights=weights, rows=rows)
+
+    def gain(self, features: Floats, probability: Floats, outcome: Floats) -> float:
+        """Mean log-likelihood (nats a row) by which the challenger, as it is now, beats the model on the rows of a day.
+
+        Both are first moved by a constant of their own to the day's level: that everything is worse together, as in bad
+        weather, is no other relation and gains nothing. Days differ all the same: judge days, not rows.
+        """
+        design, odds = self._design(features, probability)
+        own = odds + design @ self.base
+        theirs, mine = (expit(_at_level(o, outcome)) for o in (own + design @ self.weights, own))
+        theirs, mine = (np.clip(np.where(outcome > 0, p, 1.0 - p), CLIP, 1.0) for p in (theirs, mine))
+        return float(np.log(theirs / mine).mean())
 
     def _design(self, features: Floats, probability: Floats) -> tuple[Floats, Floats]:
         odds = logit(np.clip(probability, CLIP, 1.0 - CLIP))
@@ -97,6 +128,16 @@ def _bets(rows: Floats, weights: Floats) -> Floats:
     chances = [np.clip(expit(odds), CLIP, 1.0 - CLIP) for odds in (rows[:, -2] + rows[:, :-2] @ weights, rows[:, -2])]
     theirs, own = (np.where(rows[:, -1] > 0, p, 1.0 - p) for p in chances)
     return np.asarray(np.log1p(SHARES[:, None] * (theirs / own - 1.0)[None, :]))
+
+
+def _at_level(odds: Floats, outcome: Floats) -> Floats:
+    """Log-odds moved by the constant that fits the outcomes best (half a row of each class is added)."""
+    level = 0.0
+    for _ in range(STEPS):
+        p = expit(odds + level)
+        miss = float((outcome - p).sum()) + 0.5 - float(expit(level))
+        level += miss / max(float((p * (1.0 - p)).sum()) + 0.25, 0.5)
+    return odds + level
 
 
 def _step(design: Floats, odds: Floats, outcome: Floats, weight: Floats, weights: Floats) -> Floats:

@@ -7,7 +7,8 @@ from numpy.typing import ArrayLike
 
 from afterfit.stats.betting import BETS, Floats, log_wealth
 
-__all__ = ["BETS", "of_losses", "run"]
+__all__ = ["BETS", "of_losses", "of_p_values", "run"]
+POWERS = np.array([0.1, 0.3, 0.5])  # of the p-values that are bet on
 
 
 def run(increments: ArrayLike, state: Floats | None = None) -> tuple[Floats, Floats]:
@@ -57,3 +58,20 @@ def of_losses(x: ArrayLike, mean: float, side: str = "greater", state: Floats | 
     True
     """
     return run(log_wealth(x, mean, side), state)
+
+
+def of_p_values(p: ArrayLike, rarest: float) -> Floats:
+    """Increments for :func:`run` from p-values, each valid given those before it, shape (len(POWERS), n).
+
+    Args:
+        p: in (0, 1], shape (n,).
+        rarest: p-values below it count as it: what a single observation may say at most.
+
+    References:
+        Vovk, Wang (2021), E-values: calibration, combination and applications: p to k p^(k - 1) has the mean 1.
+
+    >>> bool(run(of_p_values([0.5] * 9, 0.01))[0][-1] < np.log(9) < run(of_p_values([0.02] * 9, 0.01))[0][-1])
+    True
+    """
+    logs = np.log(np.maximum(np.asarray(p, dtype=float), rarest))
+    return np.asarray(np.log(POWERS)[:, None] + (POWERS - 1.0)[:, None] * logs[None, :])

@@ -71,7 +71,18 @@ def squared_p_value(deviation: float, blocks: ArrayLike, freedom: float, smaller
     mean = float(seen.mean())
     if mean + smaller == 0.0 or deviation**2 <= seen.max():
         return min(1.0, share) if deviation**2 <= seen.max() else 0.0
+    free = degrees(seen, freedom)
+    return float(min(share, f.sf(deviation**2 / (mean + smaller), free, free * seen.size)))
+
+
+def degrees(squares: ArrayLike, most: float) -> float:
+    """Degrees of freedom of the scaled chi-squared with the mean and the variance of `squares`, shape (n_blocks,), drawn
+    towards 1 and never above `most`.
+
+    >>> degrees([1.0] * 20, 1.0)
+    1.0
+    """
+    seen = np.asarray(squares, dtype=float)
+    mean = float(seen.mean())
     varied = float(np.square(seen / mean - 1.0).sum()) if mean else 0.0
-    spread = (NORMAL * 2.0 + varied) / (NORMAL + seen.size)
-    degrees = min(freedom, 2.0 / spread)
-    return float(min(share, f.sf(deviation**2 / (mean + smaller), degrees, degrees * seen.size)))
+    return min(most, 2.0 / ((NORMAL * 2.0 + varied) / (NORMAL + seen.size)))

@@ -17,6 +17,7 @@ from afterfit.tracking.evaluation import evaluate, loss_scale
 from afterfit.tracking.features import features_of
 from afterfit.tracking.fingerprint import frame_sha256
 from afterfit.tracking.golden import golden, golden_rows
+from afterfit.tracking.importance import importance
 from afterfit.tracking.params import flat_params
 from afterfit.tracking.scoring import Answers, ask, classes_of, task_of, wants_array
 
@@ -45,6 +46,7 @@ class Draft:
     answers: np.ndarray  # the model's answers to the training rows, as one number a row
     unseen_answers: np.ndarray | None  # and to the hold-out, which it has not seen
     golden: Mapping[str, Any]
+    importance: Mapping[str, Any]  # "rise" of the loss by shuffled feature, and the "reason" where it is not known
 
 
 def draft(
@@ -114,14 +116,24 @@ def draft(
         origin=origin,
         tags={str(k): str(v) for k, v in (tags or {}).items()} | ({"input": "array"} if wants_array(model) else {}),
     )
-    kept = golden(model, golden_rows(training.X, features), classes)
+    kept, rise = golden(model, golden_rows(training.X, features), classes), _importance(model, version, holdout)
     new = None if unseen is None else unseen.summary()
-    return Draft(version, model, training.X, seconds, answers.summary(), new, kept)
+    return Draft(version, model, training.X, seconds, answers.summary(), new, kept, rise)
 
 
 def _measured(unseen: Answers | None, *of: Any, **told: Any) -> dict[str, float]:
     """What the hold-out says of the version; nothing without one."""
     return {} if unseen is None else evaluate(*of, answers=unseen, **told)
+
+
+def _importance(model: Any, version: ModelVersion, holdout: Labelled | None) -> dict[str, Any]:
+    """A model that fails on shuffled rows is no worse for it: that is written down instead."""
+    if holdout is None or holdout.y is None:
+        return {"rise": {}, "reason": "no hold-out to measure it on"}
+    try:
+        return {"rise": importance(model, version, holdout.X, _array(holdout.y)), "reason": ""}
+    except InputError as error:
+        return {"rise": {}, "reason": str(error)}
 
 
 def check_name(name: object) -> None:

@@ -61,7 +61,7 @@ def settle(
 ) -> ModelVersion:
     """Write the files beside the model, let `log` put them into the registry, and list the version."""
     with tempfile.TemporaryDirectory(prefix="afterfit-") as folder:
-        contents = {"reference.json": reference, "golden.json": made.golden}
+        contents = {"reference.json": reference, "golden.json": made.golden, "importance.json": made.importance}
         files = {name: Path(folder) / name for name in contents}
         for name, content in contents.items():
             files[name].write_bytes(msgspec.json.encode(content))
