@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON := $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys, venv, ensurepip; print((3, 11) <= sys.version_info[:2] < (3, 14) or "")' 2>/dev/null),$(p))))
 LOCK := requirements.txt
 
-.PHONY: demo test lint format bench-gateway clean lock
+.PHONY: demo test lint format clean lock
 .DEFAULT_GOAL := test
 
 $(VENV)/bin/python:

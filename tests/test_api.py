@@ -22,8 +22,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import afterfit as af
+from afterfit.adapters.lane import read_lane
 from afterfit.adapters.mlflow_session import visit
-from afterfit.adapters.model_folder import Scorer
+from afterfit.adapters.model_folder import Scorer, folder_sha256
 from afterfit.api import adopt, compare, profile
 from afterfit.config import Config, parse
 from afterfit.errors import ConfigError, InputError, SetupError, UnknownNameError
@@ -73,7 +74,7 @@ def test_a_registered_version_is_known_everywhere(config: Config, home: Home) ->
     assert home.store.version("late", 1) == version
     assert (version.task, version.classes, version.n_rows) == (Task.BINARY, (0, 1), 300)
     assert (version.data_from, version.data_to) == (TIMES[0], TIMES[299])
-    assert (version.params, version.tags) == ({"C": 1.0}, {"team": "x"})
+    assert (version.params, version.tags["team"], version.tags["lane"]) == ({"C": 1.0}, "x", "onnx")
     assert version.metrics["cost"] == 2.0
     assert version.metrics["holdout_loss"] < version.metrics["baseline_loss"]
     (entry,) = home.store.entries("late")
@@ -85,6 +86,10 @@ def test_a_registered_version_is_known_everywhere(config: Config, home: Home) ->
     assert reference.profile.n == 300
     assert reference.window == 7 * 86400.0
     assert len(reference.blocks["a"]["drift"]) > 1
+    lane = read_lane(folder)
+    assert (lane.lane, lane.agreement, entry.data["lane"]) == ("onnx", 1.0, "onnx")
+    assert (folder / "model" / "graph.onnx").stat().st_size == lane.size
+    assert folder_sha256(folder / "model") == version.model_sha256  # which covers both
     scorer = Scorer(version)
     scorer.probe()
     assert scorer.answer(NUMBERS[TEST])[0] == model.predict(NUMBERS[TEST]).tolist()

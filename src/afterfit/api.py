@@ -130,7 +130,7 @@ def adopt(
         InputError, UnknownNameError, StoreError, SetupError: as `register`.
     """
     from afterfit.adapters.frames import to_pandas, to_series, to_times
-    from afterfit.home import Home, find_config, reference_of
+    from afterfit.home import Home, find_config, reference_of, with_lane
     from afterfit.tracking.draft import Labelled, check_name, draft
     from afterfit.tracking.register import settle
 
@@ -157,6 +157,7 @@ def adopt(
                 metrics={k: v for k, v in fetched.metrics.items() if math.isfinite(v)},
                 origin="adopt",
             )
+            made = with_lane(made)
             return settle(
                 made,
                 reference_of(made, home.config),
@@ -218,6 +219,7 @@ def compare(
     time: str | None = None,
     segment_by: str | Sequence[str] | None = None,
     tests: Sequence[ColumnTest] = (),
+    joint: bool = False,
 ) -> Report:
     """Compare a frame with a reference, column by column. The reference is not changed.
 
@@ -232,6 +234,10 @@ def compare(
             Reference that was made with segments).
         tests: your own (:class:`afterfit.ports.ColumnTest`), of whole columns, beside ours and within the same budget;
             docs/extending.md.
+        joint: look for changes that no single column shows, too, in up to 5,000 rows of each: how pairs of columns move
+            together, what principal components leave unexplained, and whether a classifier can tell the two apart. A
+            tenth of the budget is theirs. Both must be frames or paths, which are read a second time; with `time`, rows
+            of one time are taken to be alike.
 
     Raises:
         InputError: not a frame, a budget outside (0, 1), a column that is not there, or a test that is none.
@@ -243,6 +249,7 @@ def compare(
     """
     from afterfit.monitoring.checks import check_columns
     from afterfit.monitoring.extension import run_tests
+    from afterfit.monitoring.joint import SHARE
     from afterfit.monitoring.segments import WHOLE, names_of
 
     budget = BUDGET if budget is None else budget
@@ -250,8 +257,10 @@ def compare(
         raise InputError(f"budget = {budget!r}: wanted the chance of any false alarm, between 0 and 1, such as 0.01")
     read = partial(profile, target=target, prediction=prediction, time=time)
     cuts = names_of(segment_by)
-    if cuts:
+    if cuts or joint:
         reference, current = _held(reference, "the reference"), _held(current, "the current data")
+    if joint and isinstance(reference, Reference):
+        raise InputError("joint = True: the reference is a Reference, which keeps no rows; give the frame or the path")
     known = reference if isinstance(reference, Reference) else _reference(_profiled(reference, read))
     window = _profiled(current, read)
     columns = dict(window.columns)
@@ -260,11 +269,13 @@ def compare(
     pairs = {name: (known.profile.columns.get(name), columns.get(name)) for name in names}
     if answers is not None:
         pairs[PREDICTION] = (known.prediction, answers)
-    left, theirs = run_tests(tests, pairs, budget)
+    left, theirs = run_tests(tests, pairs, budget * (1.0 - SHARE) if joint else budget)
     alpha = left * WHOLE if cuts else left
     findings = check_columns(known, columns, alpha=alpha, prediction=answers, relations=window.relations) + theirs
     if cuts:
         findings += _segments(known, reference, current, cuts, prediction, left - alpha)
+    if joint:
+        findings += _joint(reference, current, (target, prediction), time, findings, budget * SHARE)
     return Report(tuple(findings), float(budget), known.profile.n, window.n, pairs)
 
 
@@ -374,8 +385,24 @@ def _held(given: Any, what: str) -> Any:
     from afterfit.adapters.profiler import held
 
     if isinstance(given, Profile):
-        raise InputError(f"segment_by: {what} is a Profile, which keeps no rows to cut; give the frame or the path")
+        raise InputError(f"segment_by, joint: {what} is a Profile, which keeps no rows; give the frame or the path")
     return given if isinstance(given, Reference) else held(given, what)
+
+
+def _joint(
+    reference: Any, current: Any, answers: Sequence[str | None], time: str | None, known: list[Finding], alpha: float
+) -> list[Finding]:
+    """Findings about the columns together, from a sample of the rows of both."""
+    from afterfit.adapters.profiler import source_of
+    from afterfit.adapters.row_sample import sample_of
+    from afterfit.monitoring.joint import JointReference, check_joint
+    from afterfit.monitoring.reference import block_length
+
+    skip = {name for name in (*answers, time) if name is not None}
+    window, now, span = sample_of(source_of(current, "the current data"), skip, time, "the current data")
+    cut = partial(block_length, window=span) if span > 0.0 else None
+    old = JointReference(*sample_of(source_of(reference, "the reference"), skip, time, "the reference", cut))
+    return check_joint(old, window, alpha=alpha, moved=[f.column for f in known if f.drifted], times=now)
 
 
 def _segments(

@@ -256,14 +256,22 @@ def incidents(
 def monitor(
     name: str,
     html: Annotated[Path | None, typer.Option(help="write a page that shows it here")] = None,
+    power: Annotated[bool, typer.Option("--power", help="what would be found, and how soon, instead")] = False,
     config: ConfigFile = CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """What the monitor saw in the newest window, and how it came about. Exit code 4: something drifted."""
     from afterfit.loop.view import newest, said
 
+    if power and html is not None:
+        raise InputError(
+            "--html draws the newest window and --power tells what would be found: ask for one of them, not both"
+        )
     loop = _loop(config)
     _known(loop, name)
+    if power:
+        _power(loop, name, as_json)
+        return
     view = newest(loop, name)
     title = f"{name}, version {view.version}: {view.window.start:%Y-%m-%d %H:%M} to {view.window.end:%Y-%m-%d %H:%M}"
     if html is not None:
@@ -403,6 +411,23 @@ def _findings(report: Any) -> None:
         out.print(f"{'segment':<9} {escape(segment.said)}")
     whole = [f for f in report.findings if f.segment is None and f.check != NOTE]
     out.print(f"{sum(f.drifted for f in whole)} of {len(whole)} checks drifted at budget {report.budget:.3g}")
+
+
+def _power(loop: Loop, name: str, as_json: bool) -> None:
+    from afterfit.loop.power import power_of
+    from afterfit.monitoring.power_table import tables, words
+
+    with Console(stderr=True).status("reading the newest windows") as progress:
+        found = power_of(loop, name, tell=lambda done, of: progress.update(f"{done} of {of} features are tried"))
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    config = loop.config(name)
+    many = "" if config.budget == 1 else "s"
+    for line in words(found, f"{config.budget:g} false incident{many} per {config.budget_period / 86400:g} d"):
+        out.print(escape(line), soft_wrap=False)
+    for table in tables(found):
+        out.print(table)
 
 
 def _config(path: Path) -> Config:

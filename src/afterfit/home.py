@@ -83,7 +83,7 @@ def put_under_care(made: Draft, home: Home, *, actor: str, card: str | None = No
     from afterfit.tracking.register import register
 
     return register(
-        made,
+        with_lane(made),
         reference_of(made, home.config),
         registry=home.registry,
         versions=home.store,
@@ -91,6 +91,22 @@ def put_under_care(made: Draft, home: Home, *, actor: str, card: str | None = No
         actor=actor,
         card=card,
     )
+
+
+def with_lane(made: Draft) -> Draft:
+    """The draft with its lane chosen and tried: files of the model's folder, and tags that say which and why.
+
+    The trial is on the hold-out where there is one, else on the training rows.
+    """
+    import msgspec
+
+    from afterfit.adapters.lane import GRAPH, RECORD
+    from afterfit.adapters.lane_trial import choose
+
+    found, graph = choose(made.model, made.version, made.X if made.unseen is None else made.unseen)
+    files = {f"model/{RECORD}": msgspec.json.encode(found)} | ({} if graph is None else {f"model/{GRAPH}": graph})
+    tags = {**made.version.tags, "lane": found.lane, "lane_why": found.why, "lane_trial": found.trial}
+    return replace(made, version=replace(made.version, tags={k: v for k, v in tags.items() if v}), beside=files)
 
 
 def reference_of(made: Draft, config: Config) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def test_a_training_gives_a_registered_version_and_paired_losses(home: Home, cha
     assert "fitting 200 rows of ['a', 'b']" in Path(result.log).read_text()
     version = home.store.version("m", result.data["version"])
     assert (version.origin, version.created_at, version.n_rows) == ("retrain", NOW, 200)
-    assert version.tags == {"reason": "schedule"}
+    assert (version.tags["reason"], version.tags["lane"]) == ("schedule", "onnx")
     assert version.data_to == TIMES[199]
     assert version.data_sha256 == champion.data_sha256  # the same rows came back with the same types
     assert dict(version.metrics) == result.data["metrics"]

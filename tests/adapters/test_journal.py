@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from afterfit.adapters import journal_checkpoint
 from afterfit.adapters.journal import SqliteJournal
 from afterfit.adapters.journal_file import JournalReader
 from afterfit.adapters.journal_rows import FIELDS
@@ -77,6 +79,40 @@ async def test_many_requests_at_once_share_commits(journal: SqliteJournal, path:
     await asyncio.gather(*(journal.predictions([prediction(f"p{n}")]) for n in range(500)))
     assert len(stored(path)) == 500
     assert 1 <= len(commits) < 100
+
+
+async def test_what_was_committed_reaches_the_file_while_the_journal_is_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write-ahead log alone would be lost with a power cut; nobody but the thread beside the writer syncs it."""
+    monkeypatch.setattr(journal_checkpoint, "EVERY", 0.01)
+    journal, copy = SqliteJournal(path), path.with_name("copy.db")
+    try:
+        await journal.predictions([prediction(f"p{n}") for n in range(100)])
+        for _ in range(1000):
+            await asyncio.sleep(0.01)
+            copy.write_bytes(path.read_bytes())
+            with closing(sqlite3.connect(f"{copy.as_uri()}?immutable=1", uri=True)) as db:
+                if db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+                    continue  # the tables are still in the log, too
+                if db.execute("SELECT count(*) FROM entries").fetchone() == (100,):
+                    return
+        raise AssertionError("after 10 s the rows were in the log only")
+    finally:
+        journal.close()
+
+
+async def test_a_known_id_in_a_large_group_is_found_and_the_others_are_written(
+    journal: SqliteJournal, path: Path
+) -> None:
+    await journal.predictions([prediction("known")])
+    asked = [journal.predictions([prediction(f"p{n}-{i}") for i in range(1 + n % 70)]) for n in range(150)]
+    asked.insert(70, journal.predictions([prediction("new"), prediction("known")]))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [i for i, answer in enumerate(answers) if answer is not None] == [70]
+    assert isinstance(answers[70], DuplicateError)
+    wanted = ["known", *(f"p{n}-{i}" for n in range(150) for i in range(1 + n % 70))]
+    assert [row["prediction_id"] for _, _, row in stored(path)] == wanted
 
 
 async def test_a_known_id_is_refused_and_nothing_of_its_request_is_written(journal: SqliteJournal, path: Path) -> None:

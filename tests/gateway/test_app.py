@@ -379,10 +379,12 @@ def test_labels_follow_from_scores_only_where_the_estimator_says_so() -> None:
     """For every estimator on the short list, predict() is the argmax; checked on rows near the border."""
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegressionCV
     from sklearn.naive_bayes import GaussianNB
+    from sklearn.neural_network import MLPClassifier
     from sklearn.tree import DecisionTreeClassifier
 
-    from afterfit.adapters.model_folder import _ARGMAX, _predicts_by_argmax
+    from afterfit.adapters.model_folder import _ARGMAX, predicts_by_argmax
 
     rng = np.random.default_rng(1)
     X = rng.normal(size=(400, 3))
@@ -394,13 +396,15 @@ def test_labels_follow_from_scores_only_where_the_estimator_says_so() -> None:
         ExtraTreesClassifier(20),
         DecisionTreeClassifier(max_depth=3),
         LogisticRegression(),
+        LogisticRegressionCV(Cs=2, cv=2, use_legacy_attributes=False, l1_ratios=(0,), scoring="neg_log_loss"),
+        MLPClassifier((4,), max_iter=2000, random_state=0),
         GaussianNB(),
         CalibratedClassifierCV(LogisticRegression()),
     ]
     assert {type(m).__name__ for m in listed} == _ARGMAX
     for model in listed:
         model.fit(X, y)
-        assert _predicts_by_argmax(model)
-        assert _predicts_by_argmax(make_pipeline(model))
+        assert predicts_by_argmax(model)
+        assert predicts_by_argmax(make_pipeline(model))
         assert (model.classes_[model.predict_proba(X).argmax(axis=1)] == model.predict(X)).all()
-    assert not _predicts_by_argmax(Scripted())
+    assert not predicts_by_argmax(Scripted())

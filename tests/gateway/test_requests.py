@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 
 from afterfit.errors import InputError
 from afterfit.gateway.requests import MOST_ROWS, decode, moment, outcome, predict_request
+from afterfit.gateway.signature import Signature
 from afterfit.records import ModelVersion, OutcomeKind, Task, Value
 from tests.gateway.kit import NOW, A
+
+NOTHING = Signature(())  # a model without features: any empty row fits
 
 
 def version(task: Task = Task.BINARY, classes: tuple[Value, ...] | None = (0, 1)) -> ModelVersion:
@@ -24,7 +27,7 @@ def version(task: Task = Task.BINARY, classes: tuple[Value, ...] | None = (0, 1)
 
 
 def request(**body: Any) -> Any:
-    return predict_request(json.dumps({"rows": [{}, {}], **body}).encode(), NOW)
+    return predict_request(json.dumps({"rows": [{}, {}], **body}).encode(), NOTHING, NOW)
 
 
 def test_ids_keys_and_times_have_one_entry_a_row() -> None:
@@ -36,7 +39,7 @@ def test_ids_keys_and_times_have_one_entry_a_row() -> None:
     assert request(id="x", key="k").ids == ["x/0", "x/1"]
     assert request(id="x", key="k").keys == ["k", "k"]
     assert request(id=["x", "y"], time=[0, "1970-01-01T00:00:01Z"]).times[1] == datetime.fromtimestamp(1, UTC)
-    assert predict_request(b'{"rows": [{}], "id": "x"}', NOW).ids == ["x"]
+    assert predict_request(b'{"rows": [{}], "id": "x"}', NOTHING, NOW).ids == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_no_json_says_why(body: bytes, said: str) -> None:
 def test_many_equal_ids_are_found_at_once() -> None:
     rows = {"rows": [{}] * MOST_ROWS, "id": [str(i) for i in range(MOST_ROWS - 1)] + ["9998"]}
     with pytest.raises(InputError, match="'9998' stands twice"):
-        predict_request(json.dumps(rows).encode(), NOW)
+        predict_request(json.dumps(rows).encode(), NOTHING, NOW)
 
 
 def test_times_come_out_in_utc() -> None:
@@ -155,7 +158,7 @@ FIELDS = ["prediction_id", "key", "time", "value", "event_time", "known_time", "
 @given(PREDICT | JSON)
 def test_any_body_is_a_request_or_an_error(body: Any) -> None:
     try:
-        found = predict_request(msgspec.json.encode(body), NOW)
+        found = predict_request(msgspec.json.encode(body), NOTHING, NOW)
     except InputError:
         pass
     else:

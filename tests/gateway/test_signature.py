@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from afterfit.errors import InputError
+from afterfit.gateway.requests import predict_request
 from afterfit.gateway.signature import MOST_PROBLEMS, Signature, SignatureError
 from afterfit.records import Feature
+from tests.gateway.kit import NOW
 
 FEATURES = (
     Feature("num", "number", "float64"),
@@ -128,3 +131,55 @@ def test_any_rows_are_either_columns_or_problems(rows: list[Any]) -> None:
     assert len(told) <= MOST_PROBLEMS
     assert json.dumps(told)
     assert all(len(column) == len(rows) for column in found.values())
+
+
+def _outcome(body: bytes, signature: Signature) -> Any:
+    try:
+        found = predict_request(body, signature, NOW)
+    except InputError as error:
+        return str(error)
+    return repr((found.rows, found.columns, found.times)), found.ids if b'"id"' in body else len(found.ids)
+
+
+NUMBERS = (0, 1, -1, 2.0, 0.5, 1e300, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**400)
+TEXTS = ['""', '"x"', r'"\u00e9"', r'"\ud800"']
+OTHERS = ["true", "false", "null", "[]", "{}", "NaN", "1e999", "-0", "-0.0", "1E2", "01"]
+CELLS = st.sampled_from([*map(json.dumps, NUMBERS), *TEXTS, *OTHERS])
+PAIRS = st.lists(st.tuples(st.sampled_from(["num", "int", "flag", "text", "maybe", "also", "nun"]), CELLS), max_size=3)
+
+
+@given(
+    st.lists(PAIRS, min_size=1, max_size=3),
+    st.sampled_from(["", ', "id": "x"', ', "time": 0', ', "id": 1', ', "ix": 1']),
+)
+def test_the_quick_way_and_the_way_by_hand_say_the_same(changes: list[list[tuple[str, str]]], more: str) -> None:
+    """Also where a name stands twice in a row: then the last one counts."""
+    rows = []
+    for pairs in changes:
+        cells = [(name, json.dumps(value)) for name, value in GOOD.items()]
+        rows.append("{" + ", ".join(f'"{name}": {cell}' for name, cell in [*cells, *pairs]) + "}")
+    body = ('{"rows": [' + ", ".join(rows) + "]" + more + "}").encode()
+    quick, slow = Signature(FEATURES, ["also"]), Signature(FEATURES, ["also"])
+    slow._decode = None
+    assert _outcome(body, quick) == _outcome(body, slow)
+
+
+def test_a_body_that_fits_is_read_the_quick_way() -> None:
+    signature = Signature(FEATURES, ["also"])
+    body = signature.read(json.dumps({"rows": [GOOD, {**GOOD, "also": [1]}], "id": "x"}).encode())
+    assert body is not None
+    assert body.id == "x"
+    rows, columns = signature.unpack(body.rows)
+    assert rows == [GOOD, {**GOOD, "also": [1]}]
+    assert columns == signature.columns(rows)
+
+
+@pytest.mark.parametrize(
+    "name", ['say "a"', "back\\slash", "new\nline", "", "class", "__init__", "f1", "a b", "é", "_x"]
+)
+def test_any_name_of_a_feature_is_served(name: str) -> None:
+    features = [Feature(name, "number", "float64"), Feature("f0", "text", "str")]
+    row: dict[str, Any] = {"f0": "x", name: 1.5}
+    found = predict_request(json.dumps({"rows": [row, row]}).encode(), Signature(features), NOW)
+    assert found.rows == [row, row]
+    assert found.columns == {name: [1.5, 1.5], "f0": ["x", "x"]}

@@ -236,7 +236,7 @@ def test_a_queue_without_end_is_refused(version: ModelVersion, monkeypatch: pyte
         asked = [worker.predict({"a": [SLOW]}, 5.0, alone=True) for _ in range(8)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         refused = [a for a in answers if isinstance(a, WorkerError)]
-        assert len(refused) == 5
+        assert len(refused) == 4  # one is with the process, three wait
         assert all("too busy" in str(a) for a in refused)
 
     with_worker(version, act)

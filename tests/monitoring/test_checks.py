@@ -132,6 +132,21 @@ def test_a_unit_that_changes_within_the_window_is_found(reference: Reference) ->
     assert [f.column for f in found] == ["temp"]
 
 
+def test_one_bad_day_in_the_reference_does_not_hide_a_far_worse_one() -> None:
+    rng = np.random.default_rng(10)
+    columns, times = days(rng, 0, 90)
+    bad = np.floor(times / DAY) == 40
+    columns["temp"] = np.where(rng.random(times.size) < np.where(bad, 0.06, 0.0002), np.nan, columns["temp"])
+    reference = build_reference(columns, kinds=KINDS, times=times, prediction=None, window=DAY)
+    hits = 0
+    for day in range(90, 100):
+        window, moments = day_of(rng, day)
+        window["temp"] = np.where(rng.random(300) < 0.2, np.nan, window["temp"])
+        found = check_window(reference, window, alpha=1 / 90, times=moments)
+        hits += any(f.drifted and (f.column, f.check) == ("temp", "nulls") for f in found)
+    assert hits == 10
+
+
 def test_too_few_rows_and_none_are_a_state(reference: Reference) -> None:
     for n in (0, 5):
         columns, _ = day_of(np.random.default_rng(7), 60, n)

@@ -2,7 +2,8 @@
 
 A commit survives the death of the process at any instant (SIGKILL too). It does not survive a power cut or a crash of
 the operating system within the last seconds: SQLite runs in WAL mode with synchronous NORMAL, which then loses the
-newest commits but never damages the file.
+newest commits but never damages the file. A second thread carries what was committed to the disk, once a second: the
+wait for the disk is long, and no caller takes part in it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
+from afterfit.adapters.journal_checkpoint import Checkpoints
 from afterfit.adapters.journal_file import explain, open_for_writing
 from afterfit.adapters.journal_rows import (
     OUTCOME,
@@ -33,9 +36,10 @@ from afterfit.errors import AfterfitError, DuplicateError, StoreError
 from afterfit.records import Outcome, Prediction, ShadowScore
 
 STORED, DUPLICATE, WAITING = "stored", "duplicate", "waiting"
+_TOGETHER = 64  # rows a statement; each statement is one hand-over of the interpreter between the threads
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Ticket:
     """Packed rows of one request on their way to the writer, and who waits for them."""
 
@@ -81,6 +85,8 @@ class SqliteJournal:
         self._pending = 0
         self._closing = False
         self._wake = threading.Condition()
+        self._asleep = False  # the writer waits for news
+        self._checkpoints = Checkpoints(path)
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
         self._thread.start()
 
@@ -90,7 +96,7 @@ class SqliteJournal:
         The future raises DuplicateError (an id was acknowledged before or comes twice), InputError (a row can't be
         stored) or StoreError (disk full, too many rows waiting, journal closed).
         """
-        return self._promise(PREDICTION, rows, lambda row: (row.model, row.id, pack_prediction(row)))
+        return self._promise(PREDICTION, rows, _pack_prediction)
 
     def outcomes(self, rows: Sequence[Outcome]) -> asyncio.Future[list[str]]:
         """A future of the running loop for one of `stored`, `duplicate`, `waiting` per row, done after the commit.
@@ -118,6 +124,7 @@ class SqliteJournal:
             self._closing = True
             self._wake.notify()
         self._thread.join()
+        self._checkpoints.close()
         self._db.close()
 
     def _promise(self, kind: str, rows: Sequence[Row], pack: Callable[[Row], Any]) -> asyncio.Future[Any]:
@@ -142,7 +149,9 @@ class SqliteJournal:
                 )
             self._gathered.append(ticket)
             self._pending += len(ticket.rows)
-            self._wake.notify()
+            if self._asleep:
+                self._asleep = False
+                self._wake.notify()
         return None
 
     def _lose(self, n_rows: int) -> None:
@@ -154,6 +163,7 @@ class SqliteJournal:
         while True:
             with self._wake:
                 while not self._gathered and not self._closing:
+                    self._asleep = True
                     self._wake.wait()
                 tickets, self._gathered = self._gathered, []
                 if not tickets:
@@ -167,7 +177,12 @@ class SqliteJournal:
         """Write a group in one transaction; one answer per ticket, an exception standing for itself."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            answers = [self._write(ticket) for ticket in tickets]
+            try:
+                answers = self._write_together(tickets)
+            except sqlite3.IntegrityError:  # somebody sent an id that is known; whose it is, is found one by one
+                self._db.execute("ROLLBACK")
+                self._db.execute("BEGIN IMMEDIATE")
+                answers = [self._write(ticket) for ticket in tickets]
             self._db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  end of a thread: whatever happened belongs to those who wait
             self._undo()
@@ -190,6 +205,22 @@ class SqliteJournal:
             except StoreError:
                 return  # still broken: the next group fails on the closed connection and tries again
 
+    def _write_together(self, tickets: Sequence[_Ticket]) -> list[Any]:
+        """The tickets in their order; neighbouring requests with predictions share their statements.
+
+        Raises:
+            sqlite3.IntegrityError: an id of a prediction is known.
+        """
+        answers: list[Any] = []
+        for kind, group in groupby(tickets, key=lambda ticket: ticket.kind):
+            if kind == PREDICTION:
+                requests = [ticket.rows for ticket in group]
+                self._add_predictions(list(chain.from_iterable(requests)))
+                answers += [None] * len(requests)
+            else:
+                answers += [self._write(ticket) for ticket in group]
+        return answers
+
     def _write(self, ticket: _Ticket) -> Any:
         if ticket.kind == PREDICTION:
             return self._write_predictions(ticket.rows)
@@ -207,9 +238,12 @@ class SqliteJournal:
                     "Give every row an id of its own, or leave `id` out and Afterfit makes one"
                 )
             seen.add((model, id))
-        self._db.executemany("INSERT INTO ids VALUES (?, ?)", seen)
-        self._insert([(PREDICTION, model, body) for model, _, body in rows])
+        self._add_predictions(rows)
         return None
+
+    def _add_predictions(self, rows: Sequence[tuple[str, str, bytes]]) -> None:
+        self._add("ids", [(model, id) for model, id, _ in rows])
+        self._insert([(PREDICTION, model, body) for model, _, body in rows])
 
     def _write_outcome(self, row: _PackedOutcome) -> str:
         identity = (row.model, row.identity, row.source)
@@ -228,7 +262,18 @@ class SqliteJournal:
         return self._db.execute(query, (model, id)).fetchone() is not None
 
     def _insert(self, rows: Sequence[tuple[str, str, bytes]]) -> None:
-        self._db.executemany("INSERT INTO entries (kind, model, body) VALUES (?, ?, ?)", rows)
+        self._add("entries (kind, model, body)", rows)
+
+    def _add(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        for start in range(0, len(rows), _TOGETHER):
+            some = rows[start : start + _TOGETHER]
+            places = f"({', '.join('?' * len(some[0]))})"
+            statement = f"INSERT INTO {table} VALUES {', '.join([places] * len(some))}"
+            self._db.execute(statement, list(chain.from_iterable(some)))
+
+
+def _pack_prediction(row: Prediction) -> tuple[str, str, bytes]:
+    return row.model, row.id, pack_prediction(row)
 
 
 def _pack_outcome(row: Outcome) -> _PackedOutcome:

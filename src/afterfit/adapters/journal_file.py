@@ -14,6 +14,9 @@ from afterfit.errors import StoreError
 FORMAT = 1
 _WAIT = 30.0  # seconds one process waits for the other's write
 _DELETE_STEP = 4096  # rows per delete, so that a gateway never waits long for the write lock
+_MOST_PAGES = (
+    16_000  # of the write-ahead log (64 MB); beyond it the writer itself makes room (journal_checkpoint is late)
+)
 # A power cut can take back the newest commits (synchronous NORMAL) after their rows reached the lake. Numbers must not
 # be given twice even then, so each opening skips more numbers than one checkpoint interval can hold.
 _SKIP = 1 << 20
@@ -69,7 +72,7 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str]:
             f"the folder {path.parent} for the journal can't be made: {error}. Choose a writable `home`"
         ) from error
     with teach(path):
-        db = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(path, _WAIT, isolation_level=None, check_same_thread=False, cached_statements=256)
         try:
             return db, _prepare(db, path)
         except BaseException:
@@ -80,6 +83,7 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str]:
 def _prepare(db: sqlite3.Connection, path: Path) -> str:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
+    db.execute(f"PRAGMA wal_autocheckpoint = {_MOST_PAGES}")
     db.execute("BEGIN IMMEDIATE")
     (found,) = db.execute("PRAGMA user_version").fetchone()
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()

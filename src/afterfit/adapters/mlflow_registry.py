@@ -213,8 +213,8 @@ class MlflowRegistry:
         with self._run(client, draft) as run_id:
             _describe(client, run_id, draft)
             client.log_artifacts(run_id, str(saved), "model")
-            for path in files.values():
-                client.log_artifact(run_id, str(path))
+            for name, path in files.items():
+                client.log_artifact(run_id, str(path), "model" if name.startswith("model/") else None)
             _ensure_registered(client, draft.model)
             found = client.create_model_version(
                 draft.model, source=f"runs:/{run_id}/model", run_id=run_id, tags=_texts(draft.tags)

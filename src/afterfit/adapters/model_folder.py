@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from afterfit.adapters.lane import NUMPY, Matrix, read_lane
 from afterfit.adapters.record_json import from_json
 from afterfit.errors import StoreError, WorkerError
 from afterfit.records import Feature, ModelVersion, Value
 
+Answer = tuple[list[Value], list[list[float]] | None]
 GOLDEN_TOLERANCE = 1e-6  # largest difference of a score on a golden row; the same library on the same machine gives 0
 
 # Classifiers whose own predict() is the argmax of their predict_proba(), so that asking once is enough. Others (a tuned
@@ -31,6 +34,8 @@ _ARGMAX = frozenset(
         "ExtraTreesClassifier",
         "DecisionTreeClassifier",
         "LogisticRegression",
+        "LogisticRegressionCV",
+        "MLPClassifier",
         "GaussianNB",
         "CalibratedClassifierCV",
     )
@@ -77,6 +82,26 @@ def read_importance(folder: Path | str) -> dict[str, float]:
         raise StoreError(f"{path} can't be read: {error}; restore it, or register the version again") from error
 
 
+class ChangedError(WorkerError):
+    """The files of a version are not the ones that were registered."""
+
+
+def check_hash(folder: Path | str, wanted: str) -> Path:
+    """The version's `model/` folder, once its files are known to be those that were registered.
+
+    Raises:
+        ChangedError: they are not.
+    """
+    path = Path(folder) / "model"
+    found = folder_sha256(path)
+    if found != wanted:
+        raise ChangedError(
+            f"{path} is not what was registered: sha256 {found[:12]}…, wanted {wanted[:12]}…; "
+            "restore the folder or register the version again"
+        )
+    return path
+
+
 def load_model(version: ModelVersion, sha256: str | None = None) -> Any:
     """The model as it was registered; its files are hashed first, so nothing unknown is unpickled.
 
@@ -89,13 +114,7 @@ def load_model(version: ModelVersion, sha256: str | None = None) -> Any:
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     sys.dont_write_bytecode = True  # a model may bring code; a __pycache__ beside it would change the hash
-    path, wanted = Path(version.folder) / "model", sha256 or version.model_sha256
-    found = folder_sha256(path)
-    if found != wanted:
-        raise WorkerError(
-            f"{path} is not what was registered: sha256 {found[:12]}…, wanted {wanted[:12]}…; "
-            "restore the folder or register the version again"
-        )
+    path = check_hash(version.folder, sha256 or version.model_sha256)
     try:
         return _unpack(path, yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))["flavors"])
     except Exception as error:  # loading runs the user's code, which may raise anything
@@ -122,7 +141,23 @@ class Scorer:
     def __init__(self, version: ModelVersion, model: Any = None, *, sha256: str | None = None) -> None:
         self.version = version
         self.model = load_model(version, sha256) if model is None else model
-        self._by_argmax = _predicts_by_argmax(self.model)
+        self._matrix = _matrix(version) if model is None else None
+        self._by_argmax = predicts_by_argmax(self.model)
+
+    def rows(self, columns: Mapping[str, Sequence[Value]]) -> pd.DataFrame | np.ndarray:
+        """Columns by name as what the version's lane wants: a bare array where the trial showed that it does, or a frame.
+
+        Raises:
+            WorkerError: a feature is not among the columns.
+        """
+        if self._matrix is None:
+            return self.frame(columns)
+        try:
+            return self._matrix.of(columns)
+        except KeyError as error:
+            raise WorkerError(
+                f"version {self.version.version} wants a feature that the request lacks: {error}"
+            ) from error
 
     def frame(self, columns: Mapping[str, Sequence[Value]]) -> pd.DataFrame:
         """Columns by name as a frame with the features, in the order and with the dtypes, that the model was fitted on.
@@ -135,30 +170,32 @@ class Scorer:
             raise WorkerError(f"version {self.version.version} wants features that the request lacks: {missing}")
         return pd.DataFrame({f.name: series(f, columns[f.name]) for f in self.version.features})
 
-    def answer(self, frame: pd.DataFrame) -> tuple[list[Value], list[list[float]] | None]:
+    def answer(self, rows: pd.DataFrame | np.ndarray) -> tuple[list[Value], list[list[float]] | None]:
         """(predictions, scores) of each row; scores are None for a model without probabilities.
 
         Raises:
             WorkerError: the model raised, or answered something of the wrong shape or not finite.
         """
-        data: Any = frame.to_numpy() if self.version.tags.get("input") == "array" else frame
+        data: Any = rows
+        if isinstance(rows, pd.DataFrame) and self.version.tags.get("input") == "array":
+            data = rows.to_numpy()
         classes = self.version.classes
         try:
             if classes is not None and hasattr(self.model, "predict_proba"):
                 scores = np.asarray(self.model.predict_proba(data), dtype=float)
-                _check(scores, (len(frame), len(classes)))
+                _check(scores, (len(rows), len(classes)))
                 if self._by_argmax:
                     return [classes[i] for i in scores.argmax(axis=1).tolist()], scores.tolist()
-                return self._labels(np.asarray(self.model.predict(data)), classes, len(frame)), scores.tolist()
+                return self._labels(np.asarray(self.model.predict(data)), classes, len(rows)), scores.tolist()
             answer = np.asarray(self.model.predict(data))
         except WorkerError:
             raise
         except Exception as error:  # a model may raise anything; the caller gets the champion's answer
             raise WorkerError(f"version {self.version.version} raised {type(error).__name__}: {error}") from error
         if classes is not None:
-            return self._labels(answer, classes, len(frame)), None
+            return self._labels(answer, classes, len(rows)), None
         answer = np.asarray(_flat(answer), dtype=float)
-        _check(answer, (len(frame),))
+        _check(answer, (len(rows),))
         return answer.tolist(), None
 
     @staticmethod
@@ -180,20 +217,38 @@ class Scorer:
         Raises:
             WorkerError: they do not.
         """
-        path = Path(self.version.folder) / "golden.json"
-        if not path.exists():
-            return
-        golden = msgspec.json.decode(path.read_bytes())
-        predictions, scores = self.answer(self.frame(_columns(golden["rows"], self.version)))
-        _compare("predicted", predictions, golden["predictions"])
-        if scores is not None and golden["scores"] is not None:
-            _compare("scored", scores, golden["scores"])
+        probe(self.version, lambda columns: self.answer(self.rows(columns)))
+
+
+def probe(version: ModelVersion, ask: Callable[[dict[str, list[Value]]], Answer]) -> None:
+    """Ask for the golden rows that were kept at registration; they must come out as they did then.
+
+    Raises:
+        WorkerError: they do not.
+    """
+    path = Path(version.folder) / "golden.json"
+    if not path.exists():
+        return
+    golden = msgspec.json.decode(path.read_bytes())
+    predictions, scores = ask(_columns(golden["rows"], version))
+    _compare("predicted", predictions, golden["predictions"])
+    if scores is not None and golden["scores"] is not None:
+        _compare("scored", scores, golden["scores"])
 
 
 def _compare(what: str, found: Sequence[Any], wanted: Sequence[Any]) -> None:
     for i, (answer, kept) in enumerate(zip(found, wanted, strict=True)):
         if not _same(answer, kept):
             raise WorkerError(f"probe failed: golden row {i} {what} {answer}, was registered as {kept}")
+
+
+def _matrix(version: ModelVersion) -> Matrix | None:
+    """How rows become a bare array, where the version's lane is one."""
+    lane = read_lane(version.folder)
+    if lane.lane != NUMPY:
+        return None
+    warnings.filterwarnings("ignore", "X does not have valid feature names")  # the columns are in the order of training
+    return Matrix(lane.columns)
 
 
 def _columns(rows: Sequence[Mapping[str, Value]], version: ModelVersion) -> dict[str, list[Value]]:
@@ -209,10 +264,12 @@ def series(feature: Feature, values: Sequence[Value]) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(found, categories=pd.Index(feature.categories)))
 
 
-def _predicts_by_argmax(model: Any) -> bool:
+def predicts_by_argmax(model: Any) -> bool:
     """Whether the labels follow from the scores; true only for estimators that are known to do so."""
     if type(model).__name__ == "Pipeline" and type(model).__module__ == "sklearn.pipeline":
-        return _predicts_by_argmax(model.steps[-1][1])
+        return predicts_by_argmax(model.steps[-1][1])
+    if type(model).__module__ == "sklearn.model_selection._search" and hasattr(model, "best_estimator_"):
+        return predicts_by_argmax(model.best_estimator_)
     return type(model).__module__.startswith("sklearn.") and type(model).__name__ in _ARGMAX
 
 

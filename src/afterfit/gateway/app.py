@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
@@ -14,23 +13,27 @@ from afterfit.errors import AfterfitError, DuplicateError, InputError, StoreErro
 from afterfit.gateway.requests import decode, predict_request
 from afterfit.gateway.service import Service
 from afterfit.gateway.signature import SignatureError
+from afterfit.records import Role, Value
 
 log = logging.getLogger("afterfit.gateway")
 MOST_BYTES = 8 * 2**20
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Reply = tuple[int, dict[str, Any], list[tuple[bytes, bytes]]]
+Reply = tuple[int, Any, list[tuple[bytes, bytes]]]
 
-_PATHS = (
-    ("POST", re.compile(r"/v1/models/([^/]+)/predict"), "predict"),
-    ("POST", re.compile(r"/v1/models/([^/]+)/outcomes"), "outcomes"),
-    ("GET", re.compile(r"/v1/models/([^/]+)"), "model"),
-    ("GET", re.compile(r"/v1/models"), "models"),
-    ("GET", re.compile(r"/healthz"), "healthz"),
-    ("GET", re.compile(r"/readyz"), "readyz"),
-)
+_JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.Encoder().encode
+
+
+class _Answer(msgspec.Struct, gc=False):
+    """What a caller gets for one row."""
+
+    id: str
+    prediction: Value
+    scores: tuple[float, ...] | None
+    version: int
+    role: Role
 
 
 class TooLargeError(InputError):
@@ -64,7 +67,7 @@ class App:
             return
         status, body, headers = await self._reply(scope, receive)
         content = _encode(body)
-        head = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode()), *headers]
+        head = [_JSON, (b"content-length", b"%d" % len(content)), *headers]
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": content})
 
@@ -82,19 +85,10 @@ class App:
             return _problem(503, "the gateway met a defect of its own and logged it; please report gateway.log")
 
     async def _predict(self, model: str, body: bytes) -> Reply:
-        self._service.lane(model)
-        rows = await self._service.predict(model, predict_request(body, self._service.now()))
-        versions = ",".join(str(v) for v in sorted({r.version for r in rows}))
-        answers = [
-            {
-                "id": r.id,
-                "prediction": r.prediction,
-                "scores": r.scores,
-                "version": r.version,
-                "role": r.role.value,
-            }
-            for r in rows
-        ]
+        lane = self._service.lane(model)
+        rows = await self._service.predict(lane, predict_request(body, lane.signature, self._service.now()))
+        versions = ",".join(map(str, sorted({r.version for r in rows})))
+        answers = [_Answer(r.id, r.prediction, r.scores, r.version, r.role) for r in rows]
         return 200, {"predictions": answers}, [(b"x-afterfit-version", versions.encode())]
 
     async def _outcomes(self, model: str, body: bytes) -> Reply:
@@ -114,7 +108,8 @@ class App:
                 "version": t.version,
                 "role": t.role.value,
                 "weight": t.weight,
-                "lane": "python",
+                "lane": lane.kinds[t.version][0],
+                "lane_why": lane.kinds[t.version][1] or None,
                 "pid": lane.workers[t.version].pid,
                 "problem": lane.workers[t.version].problem or None,
             }
@@ -143,35 +138,42 @@ def _refusal(error: AfterfitError) -> Reply:
 
 
 def _route(method: str, path: str) -> tuple[str, str]:
-    matches = [(m, name, found) for m, pattern, name in _PATHS if (found := pattern.fullmatch(path))]
-    if not matches:
-        raise NoPathError(
-            f"no such path {path!r}; known: /v1/models/NAME/predict, /v1/models/NAME/outcomes, "
-            "/v1/models, /v1/models/NAME, /healthz, /readyz"
-        )
-    for wanted, name, found in matches:
-        if wanted == method:
-            return name, found.group(1) if found.groups() else ""
-    raise WrongMethodError(path, matches[0][0], method)
+    """(handler, model) of a request."""
+    wanted, model, name = "GET", "", ""
+    match path.split("/"):
+        case ["", "v1", "models", model, ("predict" | "outcomes") as name] if model:
+            wanted = "POST"
+        case ["", "v1", "models", model] if model:
+            name = "model"
+        case ["", "v1", ("models" as name)] | ["", ("healthz" | "readyz") as name]:
+            pass
+        case _:
+            raise NoPathError(
+                f"no such path {path!r}; known: /v1/models/NAME/predict, /v1/models/NAME/outcomes, "
+                "/v1/models, /v1/models/NAME, /healthz, /readyz"
+            )
+    if method != wanted:
+        raise WrongMethodError(path, wanted, method)
+    return name, model
 
 
 async def _body(scope: Message, receive: Receive) -> bytes:
     """The whole body; one above the limit is refused before it is read."""
-    headers = dict(scope["headers"])
-    length = headers.get(b"content-length", b"0")
-    too_large = TooLargeError(f"the body is larger than {MOST_BYTES // 2**20} MiB; send fewer rows a request")
-    if length.isdigit() and int(length) > MOST_BYTES:
-        raise too_large
+    too_large = f"the body is larger than {MOST_BYTES // 2**20} MiB; send fewer rows a request"
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > MOST_BYTES:
+            raise TooLargeError(too_large)
     parts = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise InputError("the client went away")
-        parts += message.get("body", b"")
-        if len(parts) > MOST_BYTES:
-            raise too_large
+        part: bytes = message.get("body", b"")
+        if len(parts) + len(part) > MOST_BYTES:
+            raise TooLargeError(too_large)
         if not message.get("more_body", False):
-            return bytes(parts)
+            return bytes(parts + part) if parts else part
+        parts += part
 
 
 def _problem(

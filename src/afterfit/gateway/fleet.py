@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+from afterfit.adapters.lane import ONNX, PYTHON, read_lane
 from afterfit.adapters.model_folder import read_version
 from afterfit.errors import StoreError, WorkerError
+from afterfit.gateway.local import Local, has_graph
 from afterfit.gateway.signature import Columns, Signature, SignatureError
 from afterfit.gateway.workers import Worker
 from afterfit.records import Feature, ModelRoutes, ModelVersion, Role, Routes, Target, Value
@@ -18,7 +21,9 @@ from afterfit.rollout.assignment import choose
 log = logging.getLogger("afterfit.gateway")
 CHAMPION_SECONDS = 5.0  # least time for the champion, whatever the timeout: nobody is left who could answer instead
 GRACE = 5.0  # seconds, beyond the timeout, for which requests that began before a switch may need what is gone
-Place = tuple[str, int, str, str]  # model, version, folder, hash: other files are another worker
+Runner = Worker | Local
+# model, version, folder, hash, and whether it is in this process: other files are another runner
+Place = tuple[str, int, str, str, bool]
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,9 @@ class Lane:
     version: ModelVersion  # of the champion
     signature: Signature  # of the champion; lets pass what other versions want
     others: Mapping[int, Signature]  # of versions that want something else than the champion
-    workers: Mapping[int, Worker]
+    workers: Mapping[int, Runner]  # who answers callers
+    kinds: Mapping[int, tuple[str, str]]  # onnx, numpy or python, and why not a faster one
+    shadows: Mapping[int, Worker]  # who scores copies; never in this process
 
     @property
     def champion(self) -> int:
@@ -39,10 +46,11 @@ class Lane:
 
     def assign(self, key: str) -> tuple[int, float]:
         """(version, its probability) for a key."""
-        return choose(self._weights, self.routes.rollout, key)
+        return choose(self.weights, self.routes.rollout, key)
 
-    @property
-    def _weights(self) -> list[tuple[int, float]]:
+    @cached_property
+    def weights(self) -> list[tuple[int, float]]:
+        """(version, share) of those that callers reach, the champion first."""
         served = [t for t in self.routes.targets if t.weight > 0]
         return [(t.version, t.weight) for t in sorted(served, key=lambda t: t.role is not Role.CHAMPION)]
 
@@ -61,14 +69,22 @@ class Lane:
 
     def shadow_of(self, version: int) -> int | None:
         """Who scores a copy of a row that `version` answered: under a rollout each side shadows the other."""
-        candidate = next((t for t in self.routes.targets if t.role in (Role.SHADOW, Role.CANARY)), None)
+        candidate = self._candidate
         if candidate is None:
             return None
         return self.champion if version == candidate.version else candidate.version
 
+    @cached_property
+    def _candidate(self) -> Target | None:
+        return next((t for t in self.routes.targets if t.role in (Role.SHADOW, Role.CANARY)), None)
+
     def role(self, version: int) -> Role:
         """The part that a version plays."""
-        return next(t.role for t in self.routes.targets if t.version == version)
+        return self._roles[version]
+
+    @cached_property
+    def _roles(self) -> dict[int, Role]:
+        return {t.version: t.role for t in self.routes.targets}
 
 
 class Fleet:
@@ -76,7 +92,8 @@ class Fleet:
 
     def __init__(self, log_folder: Path) -> None:
         self._log_folder = log_folder
-        self._workers: dict[Place, Worker] = {}
+        self._workers: dict[Place, Runner] = {}
+        self._no_local: dict[Place, str] = {}  # whose graph can't be used here, and why
         self._leaving: dict[Place, asyncio.Task[None]] = {}
         self._seen_deaths: dict[str, int] = {}
         self.lanes: dict[str, Lane] = {}
@@ -106,13 +123,19 @@ class Fleet:
 
     def problems(self) -> dict[str, str]:
         """Why nobody should count on a version, by "model/version"."""
-        routed = {(name, v): w for name, lane in self.lanes.items() for v, w in lane.workers.items()}
-        found = {f"{name}/{v}": worker.complaint for (name, v), worker in routed.items()}
-        return {place: complaint for place, complaint in found.items() if complaint} | self.refused
+        found: dict[str, str] = {}
+        for name, lane in self.lanes.items():
+            for version, runner in [*lane.shadows.items(), *lane.workers.items()]:
+                if runner.complaint:
+                    found[f"{name}/{version}"] = runner.complaint
+        return found | self.refused
 
-    def runs(self, model: str, version: int, worker: Worker) -> bool:
-        """Whether this worker still has a part in the routes."""
-        return model in self.lanes and self.lanes[model].workers.get(version) is worker
+    def runs(self, model: str, version: int, runner: Runner) -> bool:
+        """Whether this runner still has a part in the routes."""
+        if model not in self.lanes:
+            return False
+        lane = self.lanes[model]
+        return runner in (lane.workers.get(version), lane.shadows.get(version))
 
     def restarts(self) -> dict[str, int]:
         """Deaths of worker processes since start, by "model/version", also of versions that are gone."""
@@ -135,15 +158,45 @@ class Fleet:
 
     def _start(self, models: Mapping[str, ModelRoutes]) -> None:
         """A worker for each target that has none; one that was about to leave stays."""
-        for name, model in models.items():
+        for model in models.values():
             for target in model.targets:
-                place = _place(name, target)
-                leaving = self._leaving.pop(place, None)
-                if leaving is not None:
-                    leaving.cancel()
-                if place not in self._workers:
-                    log_file = self._log_folder / f"worker-{name}-{target.version}.log"
-                    self._workers[place] = Worker(f"{name}/{target.version}", target, log_file)
+                for place in self._places(model, target):
+                    leaving = self._leaving.pop(place, None)
+                    if leaving is not None:
+                        leaving.cancel()
+                    there = self._workers.get(place)
+                    if there is None or (isinstance(there, Local) and there.changed):  # somebody may have mended it
+                        self._workers[place] = self._run(place, target)
+
+    def _run(self, place: Place, target: Target) -> Runner:
+        name = f"{place[0]}/{target.version}"
+        if place[-1]:
+            return Local(name, target)
+        return Worker(name, target, self._log_folder / f"worker-{place[0]}-{target.version}.log")
+
+    def _places(self, model: ModelRoutes, target: Target) -> list[Place]:
+        """Where a version runs: in this process for callers where it can, in a process of its own to score copies."""
+        here = self._serving(model.model, target)
+        return (
+            [here] if not here[-1] or not _scores_copies(model, target) else [here, _place(model.model, target, False)]
+        )
+
+    def _kind(self, model: str, target: Target) -> tuple[str, str]:
+        """The lane that a version is in, and why not in a faster one."""
+        place = self._serving(model, target)
+        try:
+            record = read_lane(target.folder)
+        except StoreError as error:
+            return PYTHON, str(error)
+        if place[-1] or record.lane != ONNX:
+            return record.lane, record.why
+        unusable = self._no_local.get(_place(model, target, True), "onnxruntime is not installed")
+        return PYTHON, "shadows run in a process of their own" if target.role is Role.SHADOW else unusable
+
+    def _serving(self, model: str, target: Target) -> Place:
+        here = _place(model, target, True)
+        may = target.role is not Role.SHADOW and here not in self._no_local and has_graph(target)
+        return here if may else _place(model, target, False)
 
     async def _switch(self, model: ModelRoutes, number: int, spare: ModelRoutes | None) -> tuple[str, str] | None:
         """Put one model on its new routes once its versions have answered; else tell which champion can't, and why."""
@@ -160,11 +213,18 @@ class Fleet:
         return None
 
     async def _settle(self, models: Iterable[ModelRoutes], roles: set[Role]) -> None:
-        places = [_place(m.model, t) for m in models for t in m.targets if t.role in roles]
-        await asyncio.gather(*(self._workers[place].settled() for place in places))
+        routed = [(m, t) for m in models for t in m.targets if t.role in roles]
+        await asyncio.gather(*(self._workers[p].settled() for m, t in routed for p in self._places(m, t)))
+        for model, target in routed:
+            place = self._serving(model.model, target)
+            runner = self._workers[place]
+            if isinstance(runner, Local) and runner.problem and not runner.changed:
+                self._no_local[place] = runner.problem  # from now on a worker answers
+                self._start({model.model: replace(model, targets=(target,))})
+                await self._workers[self._serving(model.model, target)].settled()
 
     def _let_go(self, after: float) -> None:
-        kept = {_place(name, target) for name, lane in self.lanes.items() for target in lane.routes.targets}
+        kept = {p for lane in self.lanes.values() for t in lane.routes.targets for p in self._places(lane.routes, t)}
         for place in self._workers.keys() - kept - self._leaving.keys():
             self._leaving[place] = asyncio.create_task(self._leave(place, after))
 
@@ -179,7 +239,7 @@ class Fleet:
 
     def _lane(self, model: ModelRoutes, number: int) -> Lane:
         champion = _champion(model)
-        worker = self._workers[_place(model.model, champion)]
+        worker = self._workers[self._serving(model.model, champion)]
         now = self.lanes.get(model.model)
         stays = now is not None and now.workers[now.champion] is worker
         restarts = self.runs(model.model, champion.version, worker) and not worker.complaint
@@ -196,12 +256,25 @@ class Fleet:
             version=version,
             signature=signature,
             others={v: s for v, s in others.items() if not s.accepts_all_of(signature)},
-            workers={t.version: self._workers[_place(model.model, t)] for t in model.targets},
+            workers={t.version: self._workers[self._serving(model.model, t)] for t in model.targets},
+            kinds={t.version: self._kind(model.model, t) for t in model.targets},
+            shadows={
+                t.version: scorer
+                for t in model.targets
+                if isinstance(scorer := self._workers.get(_place(model.model, t, False)), Worker)
+            },
         )
 
 
-def _place(model: str, target: Target) -> Place:
-    return model, target.version, target.folder, target.sha256
+def _place(model: str, target: Target, here: bool) -> Place:
+    return model, target.version, target.folder, target.sha256, here
+
+
+def _scores_copies(model: ModelRoutes, target: Target) -> bool:
+    """Whether copies of rows are put to a version: to a shadow, and under a canary to both sides."""
+    if target.role is Role.CHAMPION:
+        return any(t.role is Role.CANARY for t in model.targets)
+    return target.role in (Role.SHADOW, Role.CANARY)
 
 
 def _features(target: Target) -> tuple[Feature, ...]:

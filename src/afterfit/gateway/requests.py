@@ -14,6 +14,7 @@ import msgspec
 import uuid_utils
 
 from afterfit.errors import InputError, list_known
+from afterfit.gateway.signature import Body, Columns, Signature
 from afterfit.records import ModelVersion, Outcome, OutcomeKind, Task, Value
 
 MOST_ROWS = 10_000
@@ -21,11 +22,12 @@ _PREDICT_KEYS = ("rows", "key", "id", "time")
 _OUTCOME_KEYS = ("prediction_id", "key", "time", "value", "event_time", "known_time", "source", "kind")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PredictRequest:
-    """A decoded predict body; all lists have one entry a row."""
+    """A predict body that fits the champion's signature; all lists have one entry a row."""
 
     rows: Sequence[Mapping[str, Value]]
+    columns: Columns  # of the champion
     ids: list[str]
     keys: list[str]
     times: list[datetime]
@@ -53,22 +55,34 @@ def _hint(body: bytes) -> str:
     return f". {name!r} is {value}; wanted a finite number, or null where a null was seen in training"
 
 
-def predict_request(body: bytes, now: datetime) -> PredictRequest:
-    """`{"rows": [...], "key"?, "id"?, "time"?}`; key, id and time may be one value or one a row."""
-    data = decode(body)
+def predict_request(content: bytes, signature: Signature, now: datetime) -> PredictRequest:
+    """`{"rows": [...], "key"?, "id"?, "time"?}`; key, id and time may be one value or one a row.
+
+    Raises:
+        SignatureError: the rows do not fit.
+        InputError: the rest does not.
+    """
+    packed = signature.read(content)
+    body = packed if packed is not None else _by_hand(content)
+    n_rows = len(body.rows)
+    if not n_rows:
+        raise InputError('"rows" is empty; wanted at least one row')
+    if n_rows > MOST_ROWS:
+        raise InputError(f'"rows" has {n_rows} rows; wanted at most {MOST_ROWS} a request')
+    ids = _ids(body.id, n_rows)
+    keys = ids if body.key is None else _texts(body.key, n_rows, "key")
+    times = [now] * n_rows if body.time is None else [moment(t, "time") for t in _spread(body.time, n_rows, "time")]
+    rows, columns = (body.rows, signature.columns(body.rows)) if packed is None else signature.unpack(body.rows)
+    return PredictRequest(rows, columns, ids, keys, times)
+
+
+def _by_hand(content: bytes) -> Body:
+    data = decode(content)
     _known_keys(data, _PREDICT_KEYS, "the body")
     rows = data.get("rows")
     if not isinstance(rows, list):
         raise InputError('wanted {"rows": [{feature: value}, ...]}, found no list "rows"')
-    if not rows:
-        raise InputError('"rows" is empty; wanted at least one row')
-    if len(rows) > MOST_ROWS:
-        raise InputError(f'"rows" has {len(rows)} rows; wanted at most {MOST_ROWS} a request')
-    ids = _ids(data.get("id"), len(rows))
-    keys = ids if data.get("key") is None else _texts(data["key"], len(rows), "key")
-    given = data.get("time")
-    times = [moment(t, "time") for t in _spread(given, len(rows), "time")] if given is not None else [now] * len(rows)
-    return PredictRequest(rows, ids, keys, times)
+    return Body(rows, data.get("key"), data.get("id"), data.get("time"))
 
 
 def outcome(model: str, item: object, version: ModelVersion, now: datetime) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ from afterfit.gateway.app import App
 from afterfit.gateway.fleet import Fleet
 from afterfit.gateway.follower import Follower
 from afterfit.gateway.service import Service
+from afterfit.gateway.whole_replies import HttpProtocol
 from afterfit.records import Acknowledgement
 
 log = logging.getLogger("afterfit.gateway")
@@ -69,6 +71,7 @@ class Gateway:
         with contextlib.suppress(asyncio.CancelledError):  # by a signal
             await starting
         following = asyncio.create_task(follower.run())
+        _collect_seldom()
         if not server.should_exit:
             sys.stdout.write(f"gateway {self._name} serves {', '.join(fleet.lanes) or 'no model yet'} at {self.url}\n")
             sys.stdout.flush()
@@ -100,14 +103,24 @@ class Gateway:
 def _config(app: App) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpProtocol,
         loop="none",
         log_level="warning",
         access_log=False,
+        proxy_headers=False,  # nothing here asks where a caller is
+        server_header=False,
         lifespan="off",
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACEFUL,
     )
+
+
+def _collect_seldom() -> None:
+    """Garbage is freed by counting references, all but cycles. Looking for those walks over everything that was loaded,
+    pandas too, and every request waits; so what is there now is left out, and the rest is looked at more seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import uuid_utils
 
 from afterfit.errors import InputError, UnknownNameError, WorkerError
-from afterfit.gateway.fleet import CHAMPION_SECONDS, Fleet, Lane
+from afterfit.gateway.fleet import CHAMPION_SECONDS, Fleet, Lane, Runner
 from afterfit.gateway.requests import MOST_ROWS, PredictRequest, outcome
 from afterfit.gateway.shadows import Shadows
 from afterfit.gateway.signature import Columns, pick
@@ -29,22 +30,22 @@ class NobodyAnsweredError(WorkerError):
     """Neither the routed version nor the champion answered; the attempt is logged."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Part:
     """Rows of one request that go to one version."""
 
     version: int
     propensity: float
-    at: list[int]  # positions in the request
+    at: Sequence[int]  # positions in the request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Reply:
     """Who answered one part; `failed` and `failure` tell of the version that should have, or of the first try."""
 
     version: int
-    status: Status
-    answer: Answer | None
+    status: Status = Status.OK
+    answer: Answer | None = None
     failed: int | None = None
     failure: str | None = None
 
@@ -79,26 +80,28 @@ class Service:
             raise UnknownNameError("model", model, sorted(self.fleet.lanes))
         return lane
 
-    async def predict(self, model: str, request: PredictRequest) -> list[Prediction]:
+    async def predict(self, lane: Lane, request: PredictRequest) -> list[Prediction]:
         """Answers in the order of the rows, after they are in the journal.
 
         Raises:
-            UnknownNameError, SignatureError, DuplicateError: nothing was logged.
+            DuplicateError: an id was acknowledged before; nothing was logged.
             NobodyAnsweredError: the attempt was logged with status error.
         """
-        lane = self.lane(model)
-        columns = lane.signature.columns(request.rows)
-        answers = await asyncio.gather(
-            *(self._answer(lane, part, columns, request) for part in _parts(lane, request.keys))
-        )
-        rows = sorted((pair for answer in answers for pair in answer), key=lambda pair: pair[0])
-        predictions = [prediction for _, prediction in rows]
+        parts = _parts(lane, request.keys)
+        if len(parts) == 1:
+            predictions = await self._answer(lane, parts[0], request)
+        else:
+            answers = await asyncio.gather(*(self._answer(lane, part, request) for part in parts))
+            at = [i for part in parts for i in part.at]
+            by_row = dict(zip(at, chain.from_iterable(answers), strict=True))
+            predictions = [by_row[i] for i in range(len(at))]
         failed = [replace(p, id=str(uuid_utils.uuid7())) for p in predictions if p.status is Status.ERROR]
         await self._journal.predictions(failed or predictions)
+        model = lane.routes.model
         if failed:  # logged under ids of their own: the caller may send the same ids again
             raise NobodyAnsweredError(f"version {lane.champion} of {model} could not answer: {failed[0].failure}")
         self.served[model] += len(predictions)
-        self.shadows.offer(lane, columns, predictions)
+        self.shadows.offer(lane, request.columns, predictions)
         return predictions
 
     async def outcomes(self, model: str, items: object) -> list[dict[str, str]]:
@@ -122,91 +125,88 @@ class Service:
             results[i] = {"status": status}
         return results
 
-    async def _answer(
-        self, lane: Lane, part: _Part, columns: Columns, request: PredictRequest
-    ) -> list[tuple[int, Prediction]]:
+    async def _answer(self, lane: Lane, part: _Part, request: PredictRequest) -> list[Prediction]:
+        """The rows of a part as they will be logged, in its order."""
         began = time.perf_counter()
-        mine = pick(columns, part.at) if len(part.at) < len(request.rows) else columns
-        reply = await _candidate(lane, part, mine, request.rows)
+        n_rows, columns = len(part.at), request.columns
+        if n_rows < len(request.rows):
+            columns = pick(columns, part.at)
+        reply = _Reply(part.version)
+        if part.version != lane.champion:
+            await _candidate(lane, part, columns, request.rows, reply)
         if reply.answer is None:
-            reply = await _champion(lane, mine, reply)
+            await _champion(lane, columns, n_rows, reply)
         latency = (time.perf_counter() - began) * 1000.0
-        blank = Prediction(
-            id="",
-            model=lane.routes.model,
-            version=reply.version,
-            role=lane.role(reply.version),
-            time=request.times[0],
-            logged_at=self._clock(),
-            features={},
-            prediction=None,
-            propensity=part.propensity,
-            rollout=lane.routes.rollout,
-            routes=lane.number,
-            status=reply.status,
-            failed_version=reply.failed,
-            failure=reply.failure,
-            latency_ms=latency,
-        )
-        return [(i, _fill(blank, request, i, n, reply.answer, self._logged_at)) for n, i in enumerate(part.at)]
+        predictions, scores = reply.answer or ([None] * n_rows, None)
+        now, role = self._clock(), lane.role(reply.version)
+        return [
+            Prediction(
+                id=request.ids[i],
+                model=lane.routes.model,
+                version=reply.version,
+                role=role,
+                time=request.times[i],
+                logged_at=request.times[i] if self._request_clock else now,
+                features=request.rows[i],
+                prediction=predictions[n],
+                scores=None if scores is None else tuple(scores[n]),
+                key=request.keys[i],
+                propensity=part.propensity,
+                rollout=lane.routes.rollout,
+                routes=lane.number,
+                status=reply.status,
+                failed_version=reply.failed,
+                failure=reply.failure,
+                latency_ms=latency,
+            )
+            for n, i in enumerate(part.at)
+        ]
 
     def _logged_at(self, about: datetime) -> datetime:
         return about if self._request_clock else self._clock()
 
 
-async def _candidate(lane: Lane, part: _Part, columns: Columns, rows: Sequence[Mapping[str, Value]]) -> _Reply:
-    """The answer of a version that is not the champion; without one, why the champion must answer."""
-    if part.version == lane.champion:
-        return _Reply(lane.champion, Status.OK, None)
+async def _ask(worker: Runner, columns: Columns, n_rows: int, timeout: float, **how: Any) -> Answer:
+    """The answer of a version; one that answers at once, in this process, costs no switch of tasks."""
+    answer = worker.now(columns, n_rows)
+    return answer if answer is not None else await worker.predict(columns, timeout, **how)
+
+
+async def _candidate(
+    lane: Lane, part: _Part, columns: Columns, rows: Sequence[Mapping[str, Value]], reply: _Reply
+) -> None:
+    """Ask the version that is not the champion; where it fails, say so, for the champion must answer."""
     try:
         wanted = lane.columns(part.version, [rows[i] for i in part.at], columns)
-        answer = await lane.workers[part.version].predict(wanted, lane.routes.timeout)
+        reply.answer = await _ask(lane.workers[part.version], wanted, len(part.at), lane.routes.timeout)
     except WorkerError as error:
-        return _Reply(lane.champion, Status.FALLBACK, None, part.version, str(error))
-    return _Reply(part.version, Status.OK, answer)
+        reply.version, reply.status = lane.champion, Status.FALLBACK
+        reply.failed, reply.failure = part.version, str(error)
 
 
-async def _champion(lane: Lane, columns: Columns, so_far: _Reply) -> _Reply:
-    """The champion's answer, waiting for its restart if it was killed; or why there is none."""
+async def _champion(lane: Lane, columns: Columns, n_rows: int, reply: _Reply) -> None:
+    """Ask the champion, waiting for its restart if it was killed; or say why there is no answer."""
     worker, timeout = lane.workers[lane.champion], max(lane.routes.timeout, CHAMPION_SECONDS)
     deadline = time.monotonic() + PATIENCE + timeout
     problem = ""
     for number in range(CHAMPION_TRIES):
         left = deadline - time.monotonic()
         try:
-            return replace(so_far, answer=await worker.predict(columns, timeout, patience=left, alone=number > 0))
+            reply.answer = await _ask(worker, columns, n_rows, timeout, patience=left, alone=number > 0)
+            return
         except WorkerError as error:
             problem = str(error)
-            if so_far.failed is None:
-                so_far = replace(so_far, failed=lane.champion, failure=problem)
+            if reply.failed is None:
+                reply.failed, reply.failure = lane.champion, problem
             if not isinstance(error, CrashError):
                 break
-    return replace(so_far, status=Status.ERROR, failure=problem)
+    reply.status, reply.failure = Status.ERROR, problem
 
 
 def _parts(lane: Lane, keys: Sequence[str]) -> list[_Part]:
-    parts: dict[int, _Part] = {}
+    if len(lane.weights) == 1:
+        return [_Part(*lane.weights[0], range(len(keys)))]
+    at: dict[tuple[int, float], list[int]] = {}
     for i, key in enumerate(keys):
-        version, propensity = lane.assign(key)
-        parts.setdefault(version, _Part(version, propensity, [])).at.append(i)
-    return list(parts.values())
-
-
-def _fill(
-    blank: Prediction, request: PredictRequest, i: int, n: int, answer: Answer | None, logged_at: Any
-) -> Prediction:
-    prediction: Value = None
-    scores: tuple[float, ...] | None = None
-    if answer is not None:
-        prediction = answer[0][n]
-        scores = tuple(answer[1][n]) if answer[1] is not None else None
-    return replace(
-        blank,
-        id=request.ids[i],
-        key=request.keys[i],
-        time=request.times[i],
-        logged_at=logged_at(request.times[i]),
-        features=request.rows[i],
-        prediction=prediction,
-        scores=scores,
-    )
+        at.setdefault(lane.assign(key), []).append(i)
+    return [_Part(version, propensity, rows) for (version, propensity), rows in at.items()]

@@ -124,7 +124,7 @@ class Shadows:
 
 
 def _copy(lane: Lane, version: int, columns: Columns, rows: list[Prediction]) -> _Copy:
-    worker, timeout = lane.workers[version], lane.routes.timeout
+    worker, timeout = lane.shadows[version], lane.routes.timeout
     if version == lane.champion:
         timeout = max(timeout, CHAMPION_SECONDS)
     try:

@@ -1,11 +1,17 @@
-"""Checks rows against a model's signature; an error names row, feature, what was wanted and what was found."""
+"""Checks rows against a model's signature; an error names row, feature, what was wanted and what was found.
+
+Nearly every body fits and is read by a decoder that is compiled once from the signature. One that it does not take is
+read again by hand: that is slower, and alone decides what is wrong and how it is told.
+"""
 
 from __future__ import annotations
 
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, cast
+
+import msgspec
 
 from afterfit.errors import InputError, list_known
 from afterfit.records import Feature, Value
@@ -14,6 +20,15 @@ MOST_PROBLEMS = 10  # problems told at once
 _MOST_LISTED = 30  # feature names in one problem
 
 Columns = dict[str, list[Value]]  # one list a feature, all of one length
+
+
+class Body(msgspec.Struct, gc=False):
+    """A predict body as it was sent; `key`, `id` and `time` are not looked at yet."""
+
+    rows: list[Any]
+    key: Any = None
+    id: Any = None
+    time: Any = None
 
 
 class SignatureError(InputError):
@@ -39,11 +54,28 @@ class Signature:
         self._features = {f.name: f for f in features}
         self._allowed = frozenset([*self._features, *also])
         self._fits = [(f.name, f.nullable, _FITS[f.kind]) for f in features]
+        self._names = [*self._features, *sorted(self._allowed - self._features.keys())]
+        self._decode = _decoder(self._names, self._features)
 
     @property
     def names(self) -> frozenset[str]:
         """The features that the version wants."""
         return frozenset(self._features)
+
+    def read(self, body: bytes) -> Body | None:
+        """The body, its rows checked and packed; None where the quick way does not take it."""
+        try:
+            return self._decode(body) if self._decode is not None else None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+
+    def unpack(self, packed: Sequence[Any]) -> tuple[list[dict[str, Value]], Columns]:
+        """The rows that `read` packed, as they were sent and as the version's own columns."""
+        table = [msgspec.structs.astuple(row) for row in packed]
+        rows = [dict(zip(self._names, values, strict=True)) for values in table]
+        if len(self._names) > len(self._features):  # what only other versions want may have been left out
+            rows = [{k: v for k, v in row.items() if v is not msgspec.UNSET} for row in rows]
+        return rows, dict(zip(self._features, map(list, zip(*table, strict=True)), strict=False))
 
     def columns(self, rows: Sequence[Mapping[str, Value]]) -> Columns:
         """The version's own features by name, each with one value a row.
@@ -109,6 +141,23 @@ class Signature:
         return list_known(name, names) + (f" ({more} more are not listed)" if more else "")
 
 
+def _decoder(names: Sequence[str], features: Mapping[str, Feature]) -> Callable[[bytes], Body] | None:
+    """A decoder of bodies whose rows have these names; None where a name is one that msgspec does not take."""
+    if any(char in '"\\' or char < " " for name in names for char in name):
+        return None
+    fields: list[Any] = []
+    for i, name in enumerate(names):
+        feature = features.get(name)
+        if feature is None:
+            fields.append((f"f{i}", Any, msgspec.UNSET))
+        else:
+            fields.append((f"f{i}", _TYPES[feature.kind] | None if feature.nullable else _TYPES[feature.kind]))
+    rename = {f"f{i}": name for i, name in enumerate(names)}
+    row = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, gc=False)
+    body = msgspec.defstruct("Checked", [("rows", list[row])], bases=(Body,), forbid_unknown_fields=True, gc=False)  # type: ignore[valid-type]
+    return cast(Callable[[bytes], Body], msgspec.json.Decoder(body).decode)
+
+
 def pick(columns: Columns, at: Sequence[int]) -> Columns:
     """The rows at these positions.
 
@@ -131,6 +180,8 @@ def _integer(value: Any) -> bool:
     return type(value) is int and -(2**63) <= value < 2**63
 
 
+_INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_TYPES: dict[str, Any] = {"number": _INT64 | float, "integer": _INT64, "boolean": bool, "text": str}  # the quick way's
 _FITS: dict[str, Callable[[Any], bool]] = {
     "number": _number,
     "integer": _integer,

@@ -7,7 +7,6 @@ import ctypes
 import os
 import signal
 import socket
-import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,10 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")  # before numpy is loaded; versions share the cores with each other
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-import msgspec  # noqa: E402  the environment above comes first
-
-from afterfit.adapters.model_folder import Scorer, read_version  # noqa: E402
+from afterfit.adapters.model_folder import Scorer, read_version  # noqa: E402  the environment above comes first
 from afterfit.errors import AfterfitError  # noqa: E402
+from afterfit.gateway.channel import receive, send  # noqa: E402
 
-HEADER = struct.Struct("!I")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -34,44 +31,20 @@ def serve(channel: socket.socket, folder: Path, sha256: str) -> None:
         send(channel, {"failed": str(error)})
         return
     send(channel, {"ready": True})
-    while (columns := receive(channel)) is not None:
+    incoming = channel.makefile("rb")
+    while (columns := receive(incoming)) is not None:
         send(channel, answer(scorer, columns))
 
 
 def answer(scorer: Scorer, columns: Any) -> dict[str, Any]:
     """The reply to one call: `predictions` and `scores`, or `error`."""
     try:
-        predictions, scores = scorer.answer(scorer.frame(columns))
+        predictions, scores = scorer.answer(scorer.rows(columns))
     except AfterfitError as error:
         return {"error": str(error)}
     except (TypeError, ValueError, OverflowError) as error:  # a value that does not fit the dtype of training
         return {"error": f"the rows do not fit the model's dtypes: {error}"}
     return {"predictions": predictions, "scores": scores}
-
-
-def send(channel: socket.socket, message: Any) -> None:
-    """One length-prefixed msgpack message."""
-    body = msgspec.msgpack.encode(message)
-    channel.sendall(HEADER.pack(len(body)) + body)
-
-
-def receive(channel: socket.socket) -> Any:
-    """The next message, or None once the gateway is gone."""
-    header = _exactly(channel, HEADER.size)
-    if header is None:
-        return None
-    body = _exactly(channel, HEADER.unpack(header)[0])
-    return None if body is None else msgspec.msgpack.decode(body)
-
-
-def _exactly(channel: socket.socket, size: int) -> bytes | None:
-    parts = bytearray()
-    while len(parts) < size:
-        part = channel.recv(size - len(parts))
-        if not part:
-            return None
-        parts += part
-    return bytes(parts)
 
 
 def main() -> None:

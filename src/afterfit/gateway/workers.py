@@ -14,11 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from afterfit.errors import WorkerError
+from afterfit.gateway.channel import Channel
 from afterfit.gateway.signature import Columns
-from afterfit.gateway.worker import HEADER
 from afterfit.records import Target, Value
 
 log = logging.getLogger("afterfit.gateway")
@@ -67,10 +65,11 @@ class Worker:
         self._in_a_row = 0  # deaths without an answer between them
         self._log_file = log_file
         self._waiting: list[_Call] = []
-        self._news = asyncio.Event()
         self._settled = asyncio.Event()  # ready, or failed for the first time
         self._number = 0
         self._in_hand: list[_Call] = []  # with the process now
+        self._alarm: asyncio.TimerHandle | None = None  # rings when the process hangs
+        self._channel: Channel | None = None
         self._stopped = False
         self._process: subprocess.Popen[bytes] | None = None
         self._task = asyncio.create_task(self._live(), name=f"worker {name}")
@@ -93,6 +92,10 @@ class Worker:
     def busy(self) -> bool:
         """Whether somebody waits for it."""
         return bool(self._in_hand or self._waiting)
+
+    def now(self, _columns: Columns, _n_rows: int) -> Answer | None:
+        """None: a process must be asked by :meth:`predict`; only :class:`Local` answers at once."""
+        return None
 
     async def predict(
         self,
@@ -118,10 +121,12 @@ class Worker:
             WorkerError: it raised, answered nonsense, or was too busy.
         """
         n_rows = len(next(iter(columns.values()), ()))
+        if n_rows <= MOST_ROWS:
+            return await self._call(columns, n_rows, timeout, patience, priority=priority, alone=alone)
         predictions: list[Value] = []
         scores: list[list[float]] | None = None
         for start in range(0, n_rows, MOST_ROWS):
-            piece = columns if n_rows <= MOST_ROWS else {k: v[start : start + MOST_ROWS] for k, v in columns.items()}
+            piece = {k: v[start : start + MOST_ROWS] for k, v in columns.items()}
             size = min(MOST_ROWS, n_rows - start)
             got = await self._call(piece, size, timeout, patience, priority=priority, alone=alone)
             predictions += got[0]
@@ -137,16 +142,23 @@ class Worker:
         if len(self._waiting) >= MOST_WAITING:
             raise WorkerError(f"{self.name} is too busy: {MOST_WAITING} requests wait for it")
         self._number += 1
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
         patient = patience is not None
         call = _Call(priority, self._number, columns, n_rows, timeout, patient, alone, future)
         heapq.heappush(self._waiting, call)
-        self._news.set()
-        most = patience if patience is not None else None if priority == SHADOW else timeout
+        self._ask_next()
+        most = patience if patience is not None else timeout
+        if patience is None and priority == SHADOW:
+            return await future
+        ending = loop.call_later(most, self._give_up, call, most)
         try:
-            return await asyncio.wait_for(future, most)
-        except TimeoutError as error:
-            raise WorkerError(f"timeout: {self.name} did not answer within {most or 0:g} s") from error
+            return await future
+        finally:
+            ending.cancel()
+
+    def _give_up(self, call: _Call, most: float) -> None:
+        _settle(call, WorkerError(f"timeout: {self.name} did not answer within {most:g} s"))
 
     async def stop(self) -> None:
         """End the process."""
@@ -161,7 +173,7 @@ class Worker:
         while True:
             try:
                 await self._one_life()
-            except (WorkerError, OSError, msgspec.MsgspecError) as error:
+            except (WorkerError, OSError) as error:
                 self.problem = str(error)
                 log.warning("%s: %s", self.name, error)
             finally:
@@ -178,15 +190,18 @@ class Worker:
             with theirs:
                 self._process = self._spawn(theirs.fileno())
             self.pid = self._process.pid
-            reader, writer = await asyncio.open_connection(sock=ours, limit=2**26)
+            self._channel = channel = Channel(self._heard)
+            await asyncio.get_running_loop().create_connection(lambda: channel, sock=ours)
         except BaseException:
             ours.close()
             raise
         try:
-            await self._greet(reader)
-            await self._converse(reader, writer)
+            await self._greet(channel)
+            self._ask_next()
+            raise WorkerError(await channel.ended)
         finally:
-            writer.close()
+            channel.end("was stopped")
+            self._quiet()
 
     def _spawn(self, fd: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "afterfit.gateway.worker", "--fd", str(fd)]
@@ -195,40 +210,56 @@ class Worker:
         with self._log_file.open("ab") as out:
             return subprocess.Popen(command, pass_fds=[fd], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
 
-    async def _greet(self, reader: asyncio.StreamReader) -> None:
-        try:
-            hello = await asyncio.wait_for(_read(reader), START_SECONDS)
-        except TimeoutError as error:
-            raise WorkerError(f"did not load within {START_SECONDS:g} s") from error
+    async def _greet(self, channel: Channel) -> None:
+        both: set[asyncio.Future[Any]] = {channel.greeting, channel.ended}
+        await asyncio.wait(both, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if channel.ended.done() and not channel.greeting.done():
+            raise WorkerError(channel.ended.result())
+        if not channel.greeting.done():
+            raise WorkerError(f"did not load within {START_SECONDS:g} s")
+        hello = channel.greeting.result()
         self.hopeless = "failed" in hello
         if self.hopeless:
             raise WorkerError(hello["failed"])
         self.problem = ""
         self._settled.set()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Batch after batch; `incoming` also brings the news that the process died while it was idle."""
-        incoming: asyncio.Future[Any] = asyncio.ensure_future(_read(reader))
-        try:
-            while True:
-                batch = self._next_batch()
-                if batch:
-                    self._in_hand = batch
-                    incoming = await self._ask(batch, incoming, reader, writer)
-                    self._in_hand = []
-                    continue
-                self._news.clear()
-                news = asyncio.ensure_future(self._news.wait())
-                try:
-                    await asyncio.wait({news, incoming}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    news.cancel()
-                if incoming.done():
-                    incoming.result()  # raises what ended the process
-                    raise WorkerError("crash: it spoke without being asked")
-        finally:
-            incoming.cancel()
-            await asyncio.gather(incoming, return_exceptions=True)
+    def _ask_next(self) -> None:
+        """Put what waits to the process, unless it is busy: then more gathers, and goes together."""
+        channel = self._channel
+        if self._in_hand or self.problem or channel is None or not channel.open:
+            return
+        self._in_hand = self._next_batch()
+        if self._in_hand:
+            timeout = max(call.timeout for call in self._in_hand)
+            problem = f"timeout: hung for {timeout:g} s and was killed"
+            self._alarm = asyncio.get_running_loop().call_later(timeout, channel.end, problem)
+            channel.say(_joined(self._in_hand))
+
+    def _heard(self, reply: Any) -> None:
+        """Hand out the answers to the batch in hand."""
+        batch = self._in_hand
+        if not batch:
+            assert self._channel is not None
+            self._channel.end("crash: it spoke without being asked")
+            return
+        self._quiet()
+        self._in_hand = []
+        self._in_a_row = 0
+        if "error" not in reply:
+            _hand_out(batch, reply["predictions"], reply["scores"])
+        elif len(batch) == 1:
+            _settle(batch[0], WorkerError(reply["error"]))
+        else:  # one of them is to blame: each again by itself
+            for call in batch:
+                call.alone = True
+                heapq.heappush(self._waiting, call)
+        self._ask_next()
+
+    def _quiet(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _next_batch(self) -> list[_Call]:
         """The next call with those like it that wait too; calls that were given up are thrown away."""
@@ -245,32 +276,6 @@ class Worker:
                 batch.append(call)
             heapq.heappop(self._waiting)
         return batch
-
-    async def _ask(
-        self,
-        batch: Sequence[_Call],
-        incoming: asyncio.Future[Any],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> asyncio.Future[Any]:
-        """Put a batch to the process and hand out the answers; the future of its next message."""
-        timeout = max(call.timeout for call in batch)
-        body = msgspec.msgpack.encode(_joined(batch))
-        writer.write(HEADER.pack(len(body)) + body)
-        await asyncio.wait({incoming}, timeout=timeout)
-        if not incoming.done():
-            raise WorkerError(f"timeout: hung for {timeout:g} s and was killed")
-        reply = incoming.result()  # raises when the process died
-        self._in_a_row = 0
-        if "error" not in reply:
-            _hand_out(batch, reply["predictions"], reply["scores"])
-        elif len(batch) == 1:
-            _settle(batch[0], WorkerError(reply["error"]))
-        else:  # one of them is to blame: each again by itself
-            for call in batch:
-                call.alone = True
-                heapq.heappush(self._waiting, call)
-        return asyncio.ensure_future(_read(reader))
 
     def _bury(self) -> None:
         if not self.problem:
@@ -310,11 +315,3 @@ def _settle(call: _Call, answer: Answer | WorkerError) -> None:
         call.future.set_exception(answer)
     else:
         call.future.set_result(answer)
-
-
-async def _read(reader: asyncio.StreamReader) -> Any:
-    try:
-        header = await reader.readexactly(HEADER.size)
-        return msgspec.msgpack.decode(await reader.readexactly(HEADER.unpack(header)[0]))
-    except (asyncio.IncompleteReadError, ConnectionError) as error:
-        raise WorkerError("crash: its process died") from error

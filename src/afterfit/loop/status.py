@@ -40,6 +40,7 @@ def _model(loop: Loop, name: str, gateways: list[dict[str, Any]], now: datetime)
         "weights": {str(v): w for v, w in book.state.weights.items()},
         "since": book.crowned[-1][1].isoformat() if book.crowned else None,
         "versions": [v.version for v in loop.home.store.versions(name)],
+        "lane": _lane(loop, book.state.champion, name),
         "counts": loop.home.lake.counts(name),
         "outcome_delay": _hours(loop.senses.outcomes.maturity(name, loop.config(name), now)) if live else None,
         "performance": _performance(loop, name),
@@ -51,6 +52,15 @@ def _model(loop: Loop, name: str, gateways: list[dict[str, Any]], now: datetime)
             for i in loop.home.store.incidents(name, open_only=True)
         ],
     }
+
+
+def _lane(loop: Loop, champion: int | None, name: str) -> str | None:
+    """How the champion is asked, and why not faster."""
+    if champion is None:
+        return None
+    tags = loop.home.store.version(name, champion).tags
+    told = [tags.get("lane", "python"), tags.get("lane_why", ""), tags.get("lane_trial", "")]
+    return "; ".join(text for text in told if text)
 
 
 def _performance(loop: Loop, name: str) -> str | None:

@@ -183,4 +183,8 @@ def _more_nulls(nulls: int, stretch: Stretch, before: Column, angles: Floats, le
         return max(p, 0.5)
     drawn = float(binom.sf(nulls - 1, n, np.sin(angles) ** 2).mean()) if angles.size else 0.0
     more = float(np.arcsin(np.sqrt(nulls / n)) - np.arcsin(np.sqrt(usual)))
-    return max(p, drawn, levels.p_value(max(0.0, more - max(0.0, levels.expected(stretch))), stretch, NULL_ANGLE))
+    more = max(0.0, more - max(0.0, levels.expected(stretch)))
+    block = levels.p_value(more, stretch, NULL_ANGLE)
+    if angles.size:  # one bad day among many quiet ones must not hide a day that is far worse
+        block = min(block, null_tail.p_value(more, levels.left))
+    return max(p, drawn, block)

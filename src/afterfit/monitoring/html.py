@@ -40,6 +40,7 @@ TROUBLES = {
     "missing": "column missing",
     "extra": "column is new",
     "sign": "correlation with the target flipped",
+    "joint": "columns changed together",
 }
 WORDS = {
     "KS distance": "the largest gap between the two cumulative distributions: 0 is no difference, 1 is no overlap.",

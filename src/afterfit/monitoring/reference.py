@@ -98,7 +98,7 @@ def build_reference(
         data["prediction"] = prediction
         all_kinds["prediction"] = "number" if np.asarray(prediction).dtype.kind == "f" else "text"
     whole = profile(data, all_kinds)
-    block = _block_length(times, window) if times is not None else window
+    block = block_length(times, window) if times is not None else window
     blocks, places = _between_blocks(data, all_kinds, whole, times, block) if times is not None else ({}, ())
     features = {name: column for name, column in whole.columns.items() if name in columns}
     return Reference(Profile(whole.n, features), whole.columns.get("prediction"), blocks, window, block, places)
@@ -159,7 +159,8 @@ def is_constant(column: Column) -> bool:
     return column.values > 0 and len(column.counts) == 1 and not column.folded
 
 
-def _block_length(times: Floats, window: float) -> float:
+def block_length(times: Floats, window: float) -> float:
+    """Seconds of the blocks that rows of these times are cut into: a window, or a half, quarter ... of one."""
     length = window
     for _ in range(HALVINGS):
         _, rows = np.unique(np.floor(times / length), return_counts=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,11 @@ class Draft:
     answers: np.ndarray  # the model's answers to the training rows, as one number a row
     unseen_answers: np.ndarray | None  # and to the hold-out, which it has not seen
     golden: Mapping[str, Any]
+    unseen: pd.DataFrame | None  # rows of the hold-out
     importance: Mapping[str, Any]  # "rise" of the loss by shuffled feature, and the "reason" where it is not known
+    beside: Mapping[str, bytes] = field(
+        default_factory=dict
+    )  # files of its lane, by their place in the version's folder
 
 
 def draft(
@@ -117,8 +121,8 @@ def draft(
         tags={str(k): str(v) for k, v in (tags or {}).items()} | ({"input": "array"} if wants_array(model) else {}),
     )
     kept, rise = golden(model, golden_rows(training.X, features), classes), _importance(model, version, holdout)
-    new = None if unseen is None else unseen.summary()
-    return Draft(version, model, training.X, seconds, answers.summary(), new, kept, rise)
+    new, rows = (None, None) if unseen is None or holdout is None else (unseen.summary(), holdout.X)
+    return Draft(version, model, training.X, seconds, answers.summary(), new, kept, rows, rise)
 
 
 def _measured(unseen: Answers | None, *of: Any, **told: Any) -> dict[str, float]:

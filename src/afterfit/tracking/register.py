@@ -65,6 +65,9 @@ def settle(
         files = {name: Path(folder) / name for name in contents}
         for name, content in contents.items():
             files[name].write_bytes(msgspec.json.encode(content))
+        for name, data in made.beside.items():
+            files[name] = Path(folder) / Path(name).name
+            files[name].write_bytes(data)
         if card is not None:
             files["card.md"] = Path(folder) / "card.md"
             files["card.md"].write_text(card, encoding="utf-8")
@@ -95,4 +98,6 @@ def _essentials(version: ModelVersion) -> dict[str, Any]:
         "data_to": version.data_to and version.data_to.isoformat(),
         "params": dict(version.params),
         "metrics": dict(version.metrics),
+        "lane": version.tags.get("lane"),
+        "lane_why": version.tags.get("lane_why"),
     }
