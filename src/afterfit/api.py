@@ -157,7 +157,7 @@ def adopt(
                 metrics={k: v for k, v in fetched.metrics.items() if math.isfinite(v)},
                 origin="adopt",
             )
-            made = with_lane(made)
+            made = with_lane(made, config)
             return settle(
                 made,
                 reference_of(made, home.config),

@@ -17,6 +17,7 @@ from afterfit.errors import ConfigError, list_known
 
 CONFIG_FILE = "afterfit.toml"
 TASKS = ("binary", "multiclass", "regression")
+LANES = ("auto", "python")
 TRIGGERS = ("performance", "drift", "schedule:<duration>", "volume:<rows>")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
@@ -61,6 +62,7 @@ class ModelConfig:
     budget_period: float = 90 * 86400.0  # ... per this many seconds
     outcome_delay: float = 86400.0  # seconds; a hint until the delay curve is learned
     segment_by: tuple[str, ...] = ()  # features by whose values windows are judged too
+    lane: str = "auto"  # auto | python
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
@@ -181,9 +183,13 @@ def _model(name: str, table: object) -> ModelConfig:
         read["budget"], read["budget_period"] = _budget(values["false_alarms"], where)
     if "segment_by" in values:
         read["segment_by"] = tuple(dict.fromkeys(_texts(values["segment_by"], f"{where} segment_by")))
+    lane = values.get("lane", ModelConfig.lane)
+    if lane not in LANES:
+        raise ConfigError(f"{where} lane = {lane!r}: wanted one of {', '.join(LANES)}")
     return ModelConfig(
         name=name,
         task=task,
+        lane=lane,
         train=train,
         retrain=_retrain(_typed(values.get("retrain", {}), dict, f"[models.{name}.retrain]"), name),
         rollout=_rollout(_typed(values.get("rollout", {}), dict, f"[models.{name}.rollout]"), name),

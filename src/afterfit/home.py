@@ -83,7 +83,7 @@ def put_under_care(made: Draft, home: Home, *, actor: str, card: str | None = No
     from afterfit.tracking.register import register
 
     return register(
-        with_lane(made),
+        with_lane(made, home.config),
         reference_of(made, home.config),
         registry=home.registry,
         versions=home.store,
@@ -93,17 +93,21 @@ def put_under_care(made: Draft, home: Home, *, actor: str, card: str | None = No
     )
 
 
-def with_lane(made: Draft) -> Draft:
+def with_lane(made: Draft, config: Config) -> Draft:
     """The draft with its lane chosen and tried: files of the model's folder, and tags that say which and why.
 
-    The trial is on the hold-out where there is one, else on the training rows.
+    The trial is on the hold-out where there is one, else on the training rows; none where the settings want a process.
     """
     import msgspec
 
-    from afterfit.adapters.lane import GRAPH, RECORD
+    from afterfit.adapters.lane import GRAPH, PYTHON, RECORD, LaneRecord
     from afterfit.adapters.lane_trial import choose
 
-    found, graph = choose(made.model, made.version, made.X if made.unseen is None else made.unseen)
+    known = config.models.get(made.version.model)
+    if known is not None and known.lane == PYTHON:
+        found, graph = LaneRecord(PYTHON, why='lane = "python" in afterfit.toml'), None
+    else:
+        found, graph = choose(made.model, made.version, made.X if made.unseen is None else made.unseen)
     files = {f"model/{RECORD}": msgspec.json.encode(found)} | ({} if graph is None else {f"model/{GRAPH}": graph})
     tags = {**made.version.tags, "lane": found.lane, "lane_why": found.why, "lane_trial": found.trial}
     return replace(made, version=replace(made.version, tags={k: v for k, v in tags.items() if v}), beside=files)

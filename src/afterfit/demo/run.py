@@ -49,6 +49,7 @@ train = "afterfit.demo.model:fit"
 window = "1d"
 false_alarms = "1 per 90d"
 outcome_delay = "12h"
+lane = "python"  # a process of its own, for one of the troubles kills it
 
 [models.flight-delay.retrain]
 triggers = ["performance", "drift", "schedule:30d"]
