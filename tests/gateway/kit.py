@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ import pandas as pd
 
 from afterfit.adapters.model_folder import folder_sha256
 from afterfit.errors import DuplicateError, StoreError
+from afterfit.gateway.fleet import Fleet
 from afterfit.records import (
     Feature,
     ModelRoutes,
@@ -175,3 +176,16 @@ class MemoryJournal:
     async def outcomes(self, rows: Sequence[Outcome]) -> list[str]:
         self.outcome_rows += rows
         return ["stored"] * len(rows)
+
+
+def with_fleet(folder: Path, act: Callable[[Fleet], Coroutine[Any, Any, None]]) -> None:
+    """Do something with a fleet that is stopped afterwards."""
+
+    async def run() -> None:
+        fleet = Fleet(folder / "logs")
+        try:
+            await act(fleet)
+        finally:
+            await fleet.stop()
+
+    asyncio.run(run())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from afterfit.gateway import fleet as fleet_module
 from afterfit.gateway.fleet import Fleet
 from afterfit.gateway.service import Service
 from afterfit.records import ModelVersion, Role, Routes
-from tests.gateway.kit import NOW, MemoryJournal, Scripted, both, routes, save, target
+from tests.gateway.kit import NOW, MemoryJournal, Scripted, both, routes, save, target, with_fleet
 
 
 class Lazy(Scripted):
@@ -25,17 +24,6 @@ class Lazy(Scripted):
     def __setstate__(self, state: dict[str, Any]) -> None:
         time.sleep(3.0)
         self.__dict__.update(state)
-
-
-def with_fleet(folder: Path, act: Callable[[Fleet], Coroutine[Any, Any, None]]) -> None:
-    async def run() -> None:
-        fleet = Fleet(folder / "logs")
-        try:
-            await act(fleet)
-        finally:
-            await fleet.stop()
-
-    asyncio.run(run())
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from afterfit.gateway.signature import Columns
 from afterfit.gateway.workers import CrashError, Worker
 from afterfit.records import ModelVersion, Role, Task
 from afterfit.tracking.golden import as_rows
-from tests.gateway.kit import routes, target, trained
+from tests.gateway.kit import routes, target, trained, with_fleet
 from tests.gateway.test_app import Room, in_room
 
 BOTH: Columns = {"x": [0.3, None], "c": ["JFK", "nowhere"]}
@@ -77,17 +77,6 @@ def with_local(version: ModelVersion, act: Callable[[Local], Coroutine[Any, Any,
             await act(one)
         finally:
             await one.stop()
-
-    asyncio.run(run())
-
-
-def with_fleet(folder: Path, act: Callable[[Fleet], Coroutine[Any, Any, None]]) -> None:
-    async def run() -> None:
-        fleet = Fleet(folder / "logs")
-        try:
-            await act(fleet)
-        finally:
-            await fleet.stop()
 
     asyncio.run(run())
 

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from afterfit.adapters.onnx_session import GraphScorer
 
 log = logging.getLogger("afterfit.gateway")
-MOST_INLINE = (
-    200  # rows that are answered at once (a few milliseconds); more go to a thread, and others go on meanwhile
-)
+MOST_INLINE = 200  # rows answered at once, in a few milliseconds; more go to a thread, and others go on meanwhile
 
 
 def has_graph(target: Target) -> bool:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom, hypergeom
 
-from afterfit.monitoring.drift import PREDICTION, drift, nulls
+from afterfit.monitoring.drift import PREDICTION, drift
 from afterfit.monitoring.look import Check, Look, Result, Seen
+from afterfit.monitoring.nulls import nulls
 from afterfit.monitoring.reference import Reference, excess, is_constant, outside, top_share
 from afterfit.monitoring.unit import unit
 from afterfit.records import Finding, Severity
@@ -25,7 +26,6 @@ from afterfit.stats.relation import Relation, flip
 
 FEW_ROWS = 30  # rows below which a window is too small for anything but `type` and `missing`
 FAR_OUTSIDE = 0.5  # share of values outside the reference's range from which the feed is suspected, not the world
-MANY_UNSEEN = 0.05
 AGREE_BY_CHANCE = 0.03  # upper bound of the share of healthy columns that are suspected of one given conversion
 # Parts of the budget by check, 1 for the others. A moved distribution is what is most often looked for, and its chance is
 # used up; the others are whole numbers of rows, and seldom come near theirs.

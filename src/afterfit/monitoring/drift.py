@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy.special import expit
-from scipy.stats import binom, hypergeom
 
 from afterfit.monitoring.look import LOOKBACKS, Look, Result
 from afterfit.monitoring.reference import directions_of, logit, moved
@@ -21,11 +18,7 @@ MANY_BLOCKS = 50  # blocks from which it can be seen whether they are as alike a
 FAR_APART = 0.5  # distance of healthy blocks above which they are near the limit of 1
 ALIKE = 2.0  # times the squared distances of independent rows; blocks further apart have levels of their own
 ONE, MANY, WHOLE = 2.0, 1.0, 1.0  # parts of the chance: a direction now, the same over several windows, the distance
-MANY_NULLS = 0.05
 SEVERAL = 1.5  # blocks from which a window is more than one of them
-NULL_ANGLE = 0.25  # variance of one row's null on the angle scale
-
-History = Sequence[tuple[Column, Stretch]]
 
 
 def drift(look: Look, name: str, before: Column, now: Column) -> Result:
@@ -63,11 +56,10 @@ def _directions(look: Look, name: str, before: Column, now: Column) -> list[tupl
     names = found.names
     if not names:
         return []
-    history = _history(look, name, before, now)
-    seen = [(*moved(found, c), s) for c, s in history]
+    seen = [(*moved(found, c), s) for c, s in history(look, name, before, now)]
     levels = [Levels.of(look.blocks(name, direction), look.grid) for direction in names]
     results = []
-    for windows in _lookbacks(look, len(seen)):
+    for windows in lookbacks(look, len(seen)):
         last = seen[-windows:]
         rows = sum(n for _, n, _ in last)
         if not rows:
@@ -94,13 +86,13 @@ def _beyond(deviations: Floats, expected: Floats, stretch: Stretch) -> Floats:
     return np.asarray(deviations - np.clip(deviations, np.minimum(expected, 0.0), np.maximum(expected, 0.0)))
 
 
-def _history(look: Look, name: str, before: Column, now: Column) -> list[tuple[Column, Stretch]]:
+def history(look: Look, name: str, before: Column, now: Column) -> list[tuple[Column, Stretch]]:
     """The window, and the healthy ones before it over which evidence may add up, oldest first."""
-    most = max(_lookbacks(look, max(LOOKBACKS)))
+    most = max(lookbacks(look, max(LOOKBACKS)))
     return [*look.before(name, type(before), most - 1), (now, look.now(now.n))]
 
 
-def _lookbacks(look: Look, windows: int) -> list[int]:
+def lookbacks(look: Look, windows: int) -> list[int]:
     """1, and so many windows as there are and as the reference's memory is known for."""
     blocks = look.reference.window / look.reference.block if look.reference.block else np.inf
     return [1, *(k for k in LOOKBACKS if k <= windows and k * blocks * PART <= look.grid.places.size)]
@@ -149,42 +141,3 @@ def _moved(before: Categorical, now: Categorical) -> str:
         return ""
     most = max({**before.counts, **now.counts}, key=lambda k: abs(change(k)))
     return f", most for {most!r} ({change(most):+.1%})"
-
-
-def nulls(look: Look, name: str, before: Column, now: Column) -> Result:
-    """More nulls than usual, in this window or over the last ones."""
-    rate, usual = now.nulls / now.n, before.nulls / max(before.n, 1)
-    if before.n and not before.values:
-        p = float(hypergeom.sf(now.n - now.nulls - 1, before.n + now.n, now.n - now.nulls, now.n))
-        message = f"{name}: {1 - rate:.1%} of the rows have a value; in the reference none had"
-        return Result("Fisher's exact test", 1.0 - rate, 1.0 - rate, p, Severity.WARNING, message)
-    angles = np.asarray(look.blocks(name, "nulls"))
-    levels = Levels.of(angles - np.arcsin(np.sqrt(usual)), look.grid)
-    seen = _history(look, name, before, now)
-    found = []
-    for windows in _lookbacks(look, len(seen)):
-        nulls = sum(c.nulls for c, _ in seen[-windows:])
-        stretch = together([s for _, s in seen[-windows:]])
-        found.append((_more_nulls(nulls, stretch, before, angles if windows == 1 else angles[:0], levels), windows))
-    p, windows = min(found)
-    over = f" ({windows} windows together)" if windows > 1 else ""
-    severity = Severity.CRITICAL if rate - usual > MANY_NULLS else Severity.WARNING
-    message = f"{name}: {rate:.1%} of the values are null, {usual:.1%} in the reference{over}"
-    return Result("Fisher's exact test, block null", rate, rate - usual, min(1.0, p * len(found)), severity, message)
-
-
-def _more_nulls(nulls: int, stretch: Stretch, before: Column, angles: Floats, levels: Levels) -> float:
-    """The larger of the chances for rows (Fisher's exact test: the reference's rate is not known exactly either), for rows
-    drawn from one of the reference's blocks, and for blocks, on the angle scale, on which rates vary alike whatever their
-    size."""
-    n, usual = stretch.rows, before.nulls / max(before.n, 1)
-    p = float(hypergeom.sf(nulls - 1, before.n + n, before.nulls + nulls, n))
-    if nulls <= usual * n:
-        return max(p, 0.5)
-    drawn = float(binom.sf(nulls - 1, n, np.sin(angles) ** 2).mean()) if angles.size else 0.0
-    more = float(np.arcsin(np.sqrt(nulls / n)) - np.arcsin(np.sqrt(usual)))
-    more = max(0.0, more - max(0.0, levels.expected(stretch)))
-    block = levels.p_value(more, stretch, NULL_ANGLE)
-    if angles.size:  # one bad day among many quiet ones must not hide a day that is far worse
-        block = min(block, null_tail.p_value(more, levels.left))
-    return max(p, drawn, block)

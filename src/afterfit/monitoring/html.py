@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from afterfit.monitoring.checks import FEW_ROWS
 from afterfit.monitoring.drawing import Pair, Timeline, chart, null_bars, spark, timeline
-from afterfit.monitoring.markup import STYLE, count, listing, moment, name, number, percent, text
+from afterfit.monitoring.markup import STYLE, count, heading, listing, moment, name, number, percent, text
 from afterfit.monitoring.segment_table import segment_table
 from afterfit.monitoring.where import NOTE, gathered
 from afterfit.records import Finding, Severity
@@ -323,9 +323,8 @@ def _healthy(healthy: Sequence[_Entry], windows: Timeline) -> str:
     if not healthy:
         return ""
     lines = "".join(_healthy_line(e) for e in sorted(healthy, key=lambda e: -_difference(e)))
-    head = "".join(
-        f'<th scope="col" role="columnheader"{kind}>{label}</th>'
-        for label, kind in (
+    head = heading(
+        (
             ("column", ""),
             ("old and new", ' class="mid"'),
             ("median or most frequent", ""),

@@ -11,9 +11,7 @@ from afterfit.records import Finding, Severity
 IGNORED = 0.02  # of the importance of all features: what shuffling noise into a model gives too
 FLOOR = 1e-4  # rise of the bounded loss below which no feature counts, however little the others matter
 MOVES = ("drift", "range", "unseen")  # checks of where values lie
-LOWERED = (
-    "drift",
-)  # shuffling shows only what values of the reference do to the model, so new ones keep their severity
+LOWERED = ("drift",)  # shuffling shows only what values of the reference do to the model; new ones keep their severity
 
 
 @dataclass(frozen=True, slots=True)

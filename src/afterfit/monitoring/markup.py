@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
@@ -138,6 +139,11 @@ def count(n: int, noun: str, many: str | None = None) -> str:
     ('1 row', '2,000 rows', '2 categories')
     """
     return f"{n:,} {noun if n == 1 else many or noun + 's'}"
+
+
+def heading(labels: Sequence[tuple[str, str]]) -> str:
+    """The cells at the head of a table: label and attributes of each."""
+    return "".join(f'<th scope="col" role="columnheader"{kind}>{label}</th>' for label, kind in labels)
 
 
 def listing(head: str, lines: str) -> str:

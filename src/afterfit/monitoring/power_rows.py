@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from afterfit.monitoring.drift import NULL_ANGLE
+from afterfit.monitoring.nulls import NULL_ANGLE
 from afterfit.monitoring.reference import Reference, directions_of
 from afterfit.stats import binning
 from afterfit.stats.profile import Categorical, Column, Numeric

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from afterfit.monitoring.markup import count, listing, name, text
+from afterfit.monitoring.markup import count, heading, listing, name, text
 from afterfit.monitoring.where import NOTE, Segment
 
 if TYPE_CHECKING:
@@ -24,9 +24,8 @@ def segment_table(report: Report) -> str:
         return f"<section><h2>By segment</h2>{notes}</section>" if notes else ""
     judged = sum(s.judged > 0 for s in segments)
     hit = sum(bool(s.drifted) for s in segments)
-    head = "".join(
-        f'<th scope="col" role="columnheader"{kind}>{label}</th>'
-        for label, kind in (
+    head = heading(
+        (
             ("segment", ""),
             ("columns that drifted", ' class="mid"'),
             ("rows, old", ""),
