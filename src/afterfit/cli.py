@@ -257,20 +257,26 @@ def monitor(
     name: str,
     html: Annotated[Path | None, typer.Option(help="write a page that shows it here")] = None,
     power: Annotated[bool, typer.Option("--power", help="what would be found, and how soon, instead")] = False,
+    why: Annotated[bool, typer.Option("--cause", help="why the newest answers are better or worse, instead")] = False,
     config: ConfigFile = CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """What the monitor saw in the newest window, and how it came about. Exit code 4: something drifted."""
     from afterfit.loop.view import newest, said
 
-    if power and html is not None:
+    if (html is not None) + power + why > 1:
         raise InputError(
-            "--html draws the newest window and --power tells what would be found: ask for one of them, not both"
+            "--html draws the newest window, --power tells what would be found, --cause why answers got worse: "
+            "ask for one of them"
         )
     loop = _loop(config)
     _known(loop, name)
     if power:
         _power(loop, name, as_json)
+        return
+    if why:
+        found = loop.cause(name, _now())
+        _print_json(found.to_dict()) if as_json else out.print(escape(str(found)))
         return
     view = newest(loop, name)
     title = f"{name}, version {view.version}: {view.window.start:%Y-%m-%d %H:%M} to {view.window.end:%Y-%m-%d %H:%M}"

@@ -106,6 +106,10 @@ def test_the_whole_story(tmp_path: Path) -> None:
         assert audit_of(store, days.version).downgraded
         assert status(world.loop, world.now)["models"]["m"]["estimates"].startswith("downgraded")
         assert harm(days.version, awful, store, 0.1) == ""  # what was wrong before is no evidence
+        assert any(m.startswith("why: ") for m in concept[0].messages)
+        found = world.loop.cause("m", world.now)
+        assert (found.largest, found.drop.low > 0.0) == ("concept", True)
+        assert "mainly by concept (100%)" in str(found)
 
         known = world.loop.senses.outcomes._champions["m"]
         world.loop = Loop(world.home)  # a new process

@@ -67,4 +67,6 @@ def test_the_report_is_of_the_champion_and_its_newest_windows(world: World, tmp_
         "At 2 false incidents per 30 d, with windows of 1 d and about 960 rows (the newest 3 healthy"
     )
     assert "mean +1 sd" in text
-    assert "not both" in str(CliRunner().invoke(app, ["monitor", "m", "--power", "--html", "x.html"]).exception)
+    assert "ask for one of them" in str(
+        CliRunner().invoke(app, ["monitor", "m", "--power", "--html", "x.html"]).exception
+    )

@@ -45,6 +45,8 @@ def test_the_newest_window_is_shown_as_it_was_found(world: World, tmp_path: Path
     result = CliRunner().invoke(app, ["monitor", "m", "-c", str(settings), "--html", str(page), "--json"])
     assert result.exit_code == 4, result.output
     assert json.loads(result.stdout)["version"] == 1
+    without = CliRunner().invoke(app, ["monitor", "m", "-c", str(settings), "--cause"])
+    assert "answered 0 rows with an outcome" in str(without.exception)
     assert "<svg" in page.read_text(encoding="utf-8")
 
 

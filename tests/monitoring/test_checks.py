@@ -123,6 +123,21 @@ def test_a_broken_column_is_named_and_hides_no_other(
         assert "unit change °F→°C" in mine[0].message
 
 
+def test_a_new_category_is_news_once(reference: Reference) -> None:
+    first, second = broken("unseen"), broken("unseen")
+    second["place"] = np.where(second["place"] == "mars", "venus", second["place"]).astype(object)
+    told = Seen(60 * DAY, profile(first, KINDS))
+
+    def news(columns: Columns) -> list[str]:
+        found = check_window(reference, columns, alpha=1 / 90, recent=[told])
+        return [f.message for f in found if f.check == "unseen" and f.drifted]
+
+    assert not news(first)
+    (message,) = news(second)
+    assert "venus" in message
+    assert "mars" not in message
+
+
 def test_a_unit_that_changes_within_the_window_is_found(reference: Reference) -> None:
     rng = np.random.default_rng(6)
     columns, times = day_of(rng, 60, level=52.0)

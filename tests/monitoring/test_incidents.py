@@ -8,6 +8,7 @@ import pytest
 
 from afterfit.config import ModelConfig, RetrainConfig
 from afterfit.monitoring import budget
+from afterfit.monitoring.importance import weighted
 from afterfit.monitoring.incidents import QUIET, group, kind_of
 from afterfit.records import Finding, Incident, Severity, Window
 
@@ -32,6 +33,15 @@ def test_what_scores_mean_is_a_kind_of_its_own(check: str) -> None:
     for _ in range(QUIET):
         incidents = after([], incidents)
     assert incidents[0].closed_at == NOW
+
+
+def test_what_the_model_ignores_joins_an_incident_and_opens_none() -> None:
+    ignored, matters = weighted([finding("id", "drift"), finding("temp", "drift")], {"id": 0.0, "temp": 0.1})
+    assert after([ignored], []) == []
+    (opened,) = after([ignored, matters], [])
+    assert opened.title.startswith("temp drift")
+    (continued,) = after([ignored], [opened])
+    assert (continued.id, continued.quiet_windows) == (opened.id, 0)
 
 
 def test_drift_that_does_harm_is_critical_and_says_so_once() -> None:

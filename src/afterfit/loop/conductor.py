@@ -17,6 +17,7 @@ from afterfit.loop.acting import Actor
 from afterfit.loop.book import Book
 from afterfit.loop.judging import Proposed, judge_candidate
 from afterfit.loop.sensing import Senses
+from afterfit.monitoring.cause import Cause
 from afterfit.ports import Drained
 from afterfit.records import Entry, ModelVersion
 
@@ -83,6 +84,15 @@ class Loop:
         if happening is Happening.ROLLBACK_ASKED:
             self._refuse_dead_end(book)
         return self.happen(book, Proposed(happening, data), actor=actor, now=now)
+
+    def cause(self, model: str, now: datetime) -> Cause:
+        """Why the champion's newest mature answers are better or worse than those before them.
+
+        Raises:
+            InputError: nothing is live, or too few rows have an outcome.
+        """
+        champion, config = self.champion(self.book(model)), self.config(model)
+        return self.senses.outcomes.cause(champion, config, now)
 
     # --- the way of one event -----------------------------------------------------------------------------------
 

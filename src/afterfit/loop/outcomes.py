@@ -4,19 +4,22 @@ did."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from afterfit.config import ModelConfig
+from afterfit.errors import InputError
 from afterfit.feedback.delay import DelayCurve
 from afterfit.home import Home
 from afterfit.loop.answers import answers, labelled_rows, meant
+from afterfit.loop.cause import cause_of, in_short
 from afterfit.loop.estimates import Estimates
 from afterfit.loop.windows import Windows, grid, of_version, seconds
 from afterfit.monitoring.budget import of_losses, of_meaning
+from afterfit.monitoring.cause import Cause
 from afterfit.monitoring.checks import is_healthy
 from afterfit.monitoring.meaning import DAY, Meaning
 from afterfit.monitoring.performance import performance_finding, realised
@@ -72,6 +75,15 @@ class Outcomes:
         known = self._performance.get(book.model)
         return known[1] if known is not None and known[0] == book.state.champion else None
 
+    def cause(self, champion: ModelVersion, config: ModelConfig, now: datetime) -> Cause:
+        """Why the champion's newest mature answers are better or worse than those before them.
+
+        Raises:
+            InputError: too few of its rows have an outcome.
+        """
+        ripe = now - timedelta(seconds=self.maturity(champion.model, config, now))
+        return cause_of(self._home, champion, config.window, grid(ripe, config.window), now)
+
     def fell(self, book: Book) -> str:
         """In words, how much worse the present champion was shown to be; empty if it was not."""
         found = self.performance_of(book)
@@ -91,7 +103,20 @@ class Outcomes:
             self._performance[book.model] = (champion.version, losses[0])
         others = [f for f in findings if f not in losses]
         changed = self._windows.group(losses, champion, window, now, ("performance",)) if losses else []
-        return changed + self._windows.group(others, champion, window, now, ("concept",), harm=self.fell(book))
+        changed += self._windows.group(others, champion, window, now, ("concept",), harm=self.fell(book))
+        return [self._explained(i, champion, config, window, now) if i.closed_at is None else i for i in changed]
+
+    def _explained(
+        self, incident: Incident, champion: ModelVersion, config: ModelConfig, window: Window, now: datetime
+    ) -> Incident:
+        """An incident that just opened, with why the answers got worse."""
+        try:
+            why = in_short(cause_of(self._home, champion, config.window, window.end, now))
+        except InputError as error:
+            why = f"why it got worse can't be told yet: {error}"
+        explained = replace(incident, messages=(*incident.messages, why))
+        self._home.store.save_incident(explained)
+        return explained
 
     def _delay(self, model: str, config: ModelConfig, now: datetime) -> DelayCurve:
         window = Window(now - timedelta(days=60), now)

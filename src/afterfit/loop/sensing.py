@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from afterfit.adapters.model_folder import read_importance
 from afterfit.config import ModelConfig
 from afterfit.errors import StoreError
 from afterfit.feedback.triggers import retrain_reason
@@ -23,6 +24,7 @@ from afterfit.loop.windows import Windows, seconds
 from afterfit.monitoring.budget import of_inputs
 from afterfit.monitoring.checks import is_healthy
 from afterfit.monitoring.columns import Columns, columns_of, kinds_of
+from afterfit.monitoring.importance import weighted
 from afterfit.monitoring.look import REMEMBERED, Seen
 from afterfit.monitoring.reference import Reference
 from afterfit.monitoring.segments import check_segmented, seen_window
@@ -97,6 +99,7 @@ class Senses:
             prediction=scores_of(table, champion),
             times=seconds(table["time"]),
         )
+        findings = weighted(findings, read_importance(champion.folder))
         numbers = {"n": float(table.num_rows), **self.outcomes.estimates.of_window(champion, table, now)}
         if not store.add_window(model, "drift", window, findings, numbers):
             return []  # another process looked at it first

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import binom, hypergeom
 
 from afterfit.monitoring.drift import PREDICTION, drift
-from afterfit.monitoring.look import Check, Look, Result, Seen
+from afterfit.monitoring.look import REMEMBERED, Check, Look, Result, Seen
 from afterfit.monitoring.nulls import nulls
 from afterfit.monitoring.reference import Reference, excess, is_constant, outside, top_share
 from afterfit.monitoring.unit import unit
@@ -187,7 +187,9 @@ def _range(look: Look, name: str, before: Column, now: Column) -> Result:
 def _unseen(look: Look, name: str, before: Column, now: Column) -> Result:
     if not isinstance(before, Categorical) or not isinstance(now, Categorical):
         raise TypeError("only categories can be unseen")
-    fresh = {k: v for k, v in now.counts.items() if k not in before.counts}
+    # What came in the last windows was told then, and is no news today.
+    met = {k for column, _ in look.before(name, Categorical, REMEMBERED) for k in column.counts}
+    fresh = {k: v for k, v in now.counts.items() if k not in before.counts and k not in met}
     n = sum(fresh.values()) if not (before.folded or now.folded) else 0
     once = sum(v == 1 for v in before.counts.values())  # Good and Turing: the chance of something new
     p = _first_to_come(once, n, before.values, now.values)
@@ -201,7 +203,7 @@ def _unseen(look: Look, name: str, before: Column, now: Column) -> Result:
         share,
         p,
         severity,
-        message if n else f"{name}: all categories are known",
+        message if n else f"{name}: no category is new",
     )
 
 

@@ -40,7 +40,8 @@ def group(
 ) -> list[Incident]:
     """The incidents to save after one window: opened, continued, or closed. One is open per kind at most.
 
-    A column with a quality finding explains its own drift: it opens no drift incident.
+    A column with a quality finding explains its own drift: it opens no drift incident. What is only worth knowing (INFO:
+    a feature moved that the model ignores) joins an open incident and opens none.
 
     Args:
         findings: of one window, healthy ones too: they tell whether a change is everywhere or in a segment only.
@@ -61,7 +62,7 @@ def group(
     for kind, mine in by_kind.items():
         if kind in known:
             saved.append(_continue(known[kind], mine, now))
-        else:
+        elif any(f.severity is not Severity.INFO for f in mine):
             saved.append(_open(kind, mine, model, version, window, now))
     saved = [_harmful(i, harm) if harm and i.kind in ("drift", "concept") else i for i in saved]
     saved += [_calm(i, now, quiet) for kind, i in known.items() if kind not in by_kind]

@@ -12,6 +12,7 @@ from afterfit.stats import binning
 from afterfit.stats.binning import Floats, Ints
 
 KINDS = ("integer", "number", "time")  # of two that are merged, the later of the first two wins
+BLOCK = 1 << 13  # values that stay in the cache, and are too few for a BLAS to wake its threads
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,6 +137,11 @@ def _moments(x: Floats) -> tuple[float, float]:
         near = float(x[:1024].mean())
         if not np.isfinite(near):
             near = 0.0
-        d = x - near
-        total = float(d.sum())
-        return near + total / x.size, max(0.0, float(d @ d) - total * (total / x.size))
+        total = squares = 0.0
+        room = np.empty(min(BLOCK, x.size))
+        for start in range(0, x.size, BLOCK):
+            part = x[start : start + BLOCK]
+            d = np.subtract(part, near, out=room[: part.size])
+            total += float(d.sum())
+            squares += float(d @ d)
+        return near + total / x.size, max(0.0, squares - total * (total / x.size))

@@ -1,0 +1,54 @@
+"""The live monitor weighs a moved feature by what the model makes of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+
+import afterfit as af
+from afterfit.loop.view import newest
+from afterfit.records import Severity
+from tests.world import START, World, frame
+
+ROWS = 10  # an hour
+
+
+def answers(world: World, seed: int, **moved: float) -> None:
+    """A day of rows with some features moved; then a look."""
+    X, _ = frame(24 * ROWS, seed)
+    X["idle"] = np.random.default_rng(seed).normal(size=len(X))
+    for name, by in moved.items():
+        X[name] += by
+    rows = X.to_dict("records")
+    for hour in range(24):
+        at = (world.now + timedelta(hours=hour)).isoformat()
+        assert world.predict(rows[hour * ROWS : (hour + 1) * ROWS], time=at).status_code == 200
+    world.tick(24)
+
+
+def test_a_moved_feature_that_the_model_ignores_is_told_and_pages_nobody(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    try:
+        X, y = frame(20 * 24 * ROWS)
+        X["idle"] = np.random.default_rng(3).normal(size=len(X))
+        times = pd.Series(pd.date_range(end=START, periods=len(X), freq=timedelta(hours=1 / ROWS)))
+        model = LogisticRegression().fit(X, y)
+        af.register("m", model, X, y, holdout=(X[:2000], y[:2000]), time=times, config=world.config)
+        for _ in range(2):
+            world.tick()
+        world.start(clock="request")
+        answers(world, 1, idle=1.5)
+        (told,) = newest(world.loop, "m").report.drifted
+        assert (told.column, told.severity) == ("idle", Severity.INFO)
+        assert "the model does as well without it" in told.message
+        assert not world.home.store.incidents("m", open_only=True)
+        answers(world, 2, idle=1.5, a=1.5)
+        (incident,) = world.home.store.incidents("m", open_only=True)
+        assert set(incident.columns) == {"prediction", "a", "idle"}
+        assert not incident.title.startswith("idle")
+    finally:
+        world.close()
