@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit, logit
+from scipy.stats import chi2
 
 from afterfit.stats import e_detector
 from afterfit.stats.binning import Floats
@@ -20,6 +21,7 @@ KEPT = 4.0  # half-lives of newest rows that the challenger learns from
 EVERY = 25  # rows between two fits of the challenger
 RIDGE = 5.0  # pull of the challenger towards the model, in rows
 TOLERANCE = 0.005  # nats a row by which the model may be worse than the best challenger
+SURE = 0.95  # of the bound on what the correction loses because it was learned from few rows
 SHARES = np.array([1.0, 0.5])  # of the stake that the bettors put on the challenger
 STEPS = 8  # of Newton's method, once, on the reference
 
@@ -36,6 +38,7 @@ class Concept:
     detector: Floats | None = None
     log_e: float = -np.inf
     half_life: float = HALF_LIFE
+    tolerance: float = TOLERANCE  # more where the correction was learned from few rows
 
     @classmethod
     def untaught(cls, features: Floats, half_life: float = HALF_LIFE) -> Concept:
@@ -69,13 +72,18 @@ class Concept:
         base = np.zeros(design.shape[1])
         for _ in range(STEPS):
             base = base + _step(design, odds + design @ base, outcome, np.ones(len(outcome)), base)
-        return replace(known, base=base, weights=np.zeros_like(base), rows=np.empty((0, design.shape[1] + 2)))
+        # Wilks: twice the loss of fitted coefficients, summed over n rows, is chi-squared. A bet of a challenger that knew the
+        # truth would grow by E[t / p] = 1 + 2 KL a row, twice what the correction loses in likelihood.
+        lost = float(chi2.ppf(SURE, len(base))) / max(len(outcome), 1)
+        empty = np.empty((0, design.shape[1] + 2))
+        return replace(known, base=base, weights=np.zeros_like(base), rows=empty, tolerance=max(TOLERANCE, lost))
 
     def update(self, features: Floats, probability: Floats, outcome: Floats) -> Concept:
         """The state after further labelled rows, in time order. Alarm once `log_e` reaches log(average run length).
 
         Each row is bet on before the challenger learns from it. The run length is that of
-        :func:`afterfit.stats.e_detector.run` for a model that, corrected on the reference, is within TOLERANCE of calibrated.
+        :func:`afterfit.stats.e_detector.run` for a model that, corrected on the reference, is within `tolerance` of calibrated:
+        TOLERANCE, or what a correction learned from so few rows may lose.
 
         References:
             Dawid (1984), Statistical theory: the prequential approach; bets as in Shin, Ramdas, Rinaldo (2024).
@@ -86,7 +94,7 @@ class Concept:
         weights, rows, highest, state = self.weights, self.rows, self.log_e, self.detector
         for start in range(0, len(fresh), EVERY):
             part = fresh[start : start + EVERY]
-            path, state = e_detector.run(_bets(part, weights) - TOLERANCE, state)
+            path, state = e_detector.run(_bets(part, weights) - self.tolerance, state)
             highest = max(highest, float(path.max()))
             rows = np.concatenate([rows, part])[-round(KEPT * self.half_life) :]
             age = np.arange(len(rows))[::-1]
