@@ -281,7 +281,7 @@ def monitor(
     view = newest(loop, name)
     title = f"{name}, version {view.version}: {view.window.start:%Y-%m-%d %H:%M} to {view.window.end:%Y-%m-%d %H:%M}"
     if html is not None:
-        html.write_text(view.report.to_html(title, made_at=_now(), timeline=view.timeline), encoding="utf-8")
+        view.report.to_html(html, title=title, made_at=_now(), timeline=view.timeline)
     if as_json:
         _print_json(view.to_dict())
     else:
@@ -323,7 +323,7 @@ def compare(
 
     report = run(reference, current, budget=budget, segment_by=segment_by)
     if html is not None:
-        html.write_text(report.to_html(f"{reference} → {current}", made_at=_now()), encoding="utf-8")
+        report.to_html(html, title=f"{reference} → {current}", made_at=_now())
     if as_json:
         _print_json(report.to_dict())
     else:

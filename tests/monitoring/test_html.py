@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from afterfit.api import compare
+from afterfit.errors import InputError
 from afterfit.monitoring.drawing import MOST_CATEGORIES, Pair
 from afterfit.monitoring.html import framed, render
 from afterfit.monitoring.markup import LONGEST, number, text
@@ -50,6 +52,16 @@ def test_100_columns_are_one_valid_file_below_1_mb_also_if_all_have_changed(shif
     read = Page(source)
     assert len(read.of("article", "card")) == (100 if shift else 0)
     assert len(read.of("svg", "spark")) == (0 if shift else 100)
+
+
+def test_the_page_is_written_where_it_is_wanted_or_it_is_said_why_not(tmp_path: Path) -> None:
+    report = Report((), 0.01, 9, 9)
+    written = report.to_html(tmp_path / "page.html")
+    assert (
+        (tmp_path / "page.html").read_text(encoding="utf-8") == written == report.to_html(str(tmp_path / "again.html"))
+    )
+    with pytest.raises(InputError, match=r"can't be written to .*nowhere"):
+        report.to_html(tmp_path / "nowhere" / "page.html")
 
 
 def test_nothing_is_loaded_and_nothing_runs() -> None:

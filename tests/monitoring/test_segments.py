@@ -186,9 +186,9 @@ def test_the_page_and_the_report_have_a_line_for_each_segment() -> None:
         ("o=<b>", 2, ("t",)), ("o=a", 2, ()), ("o=c", 0, ())
     ]  # fmt: skip
     assert [s["name"] for s in report.to_dict()["segments"]] == ["o=<b>", "o=a", "o=c"]
-    words = Page(report.to_html("t")).words
+    words = Page(report.to_html(title="t")).words
     assert "1 of 2 columns changed; worst: t (distribution moved only in o=<b>)" in words
     assert "1 of 2 segments drifted" in words
     assert "3 rows, wanted 30" in words
     assert "o: c and d are pooled." in words
-    assert "By segment" not in Page(Report((healthy("t"),), 0.01, 9, 9).to_html("t")).words
+    assert "By segment" not in Page(Report((healthy("t"),), 0.01, 9, 9).to_html(title="t")).words

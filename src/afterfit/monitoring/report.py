@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from afterfit.errors import InputError
 from afterfit.monitoring.drawing import Pair, Timeline
 from afterfit.monitoring.where import Segment, by_segment
 from afterfit.records import Finding
@@ -74,21 +76,32 @@ class Report:
 
     def to_html(
         self,
-        title: str = "What changed",
+        path: str | Path | None = None,
         *,
+        title: str = "What changed",
         made_at: datetime | None = None,
         timeline: Timeline = (),
     ) -> str:
         """One self-contained page, worst first, without raw rows, scripts or anything to load.
 
         Args:
+            path: of the file to write it to, too.
             title: of the page.
             made_at: written below the title.
             timeline: (start of window, distance by column) of earlier windows, to draw how it came about.
+
+        Raises:
+            InputError: the file can't be written.
         """
         from afterfit.monitoring.html import render
 
-        return render(self, self.columns, title=title, made_at=made_at, timeline=timeline)
+        page = render(self, self.columns, title=title, made_at=made_at, timeline=timeline)
+        if path is not None:
+            try:
+                Path(path).write_text(page, encoding="utf-8")
+            except OSError as error:
+                raise InputError(f"the page can't be written to {path}: {error.strerror}; give another path") from error
+        return page
 
     def _repr_html_(self) -> str:
         from afterfit.monitoring.html import framed
