@@ -190,7 +190,8 @@ def _why(f: Finding) -> str:
 def _ranking(changed: Sequence[_Entry]) -> str:
     """Links to the cards, so that the worst are seen at one glance."""
     lines = []
-    for place, e in enumerate(changed[:RANKED], start=1):
+    shown = changed if len(changed) == RANKED + 1 else changed[:RANKED]  # a line for one more is a line too
+    for place, e in enumerate(shown, start=1):
         worst = e.drifted[0]
         lines.append(
             f'<li class="{worst.severity.value}"><a href="#column-{place}"><span class="soft">{place}</span>'
