@@ -136,6 +136,10 @@ def test_a_new_category_is_news_once(reference: Reference) -> None:
     (message,) = news(second)
     assert "venus" in message
     assert "mars" not in message
+    hint = day_of(np.random.default_rng(8), 60, level=50.0)[0]
+    hint["place"][:1] = "mars"  # too few to be told
+    told = Seen(60 * DAY, profile(hint, KINDS))
+    assert news(first)
 
 
 def test_a_unit_that_changes_within_the_window_is_found(reference: Reference) -> None:

@@ -187,12 +187,13 @@ def _range(look: Look, name: str, before: Column, now: Column) -> Result:
 def _unseen(look: Look, name: str, before: Column, now: Column) -> Result:
     if not isinstance(before, Categorical) or not isinstance(now, Categorical):
         raise TypeError("only categories can be unseen")
-    # What came in the last windows was told then, and is no news today.
-    met = {k for column, _ in look.before(name, Categorical, REMEMBERED) for k in column.counts}
-    fresh = {k: v for k, v in now.counts.items() if k not in before.counts and k not in met}
-    n = sum(fresh.values()) if not (before.folded or now.folded) else 0
-    once = sum(v == 1 for v in before.counts.values())  # Good and Turing: the chance of something new
-    p = _first_to_come(once, n, before.values, now.values)
+    told: set[str] = set()  # what an earlier window was an alarm for is no news today
+    for earlier, _ in look.before(name, Categorical, REMEMBERED):
+        fresh = _fresh(before, earlier, told)
+        if fresh and _chance_of_new(before, earlier, fresh) < look.alpha * SHARES["unseen"]:
+            told |= fresh.keys()
+    fresh = _fresh(before, now, told)
+    n, p = sum(fresh.values()), _chance_of_new(before, now, fresh)
     share = n / now.values if now.values else 0.0
     names = ", ".join(sorted(fresh, key=lambda k: -fresh[k])[:3])
     message = f"{name}: {share:.1%} of the values are categories never seen before ({names})"
@@ -205,6 +206,18 @@ def _unseen(look: Look, name: str, before: Column, now: Column) -> Result:
         severity,
         message if n else f"{name}: no category is new",
     )
+
+
+def _fresh(before: Categorical, now: Categorical, told: set[str]) -> dict[str, int]:
+    """Rows by category that the reference does not have; none where categories were folded, which can't be compared."""
+    if before.folded or now.folded:
+        return {}
+    return {k: v for k, v in now.counts.items() if k not in before.counts and k not in told}
+
+
+def _chance_of_new(before: Categorical, now: Categorical, fresh: Mapping[str, int]) -> float:
+    once = sum(v == 1 for v in before.counts.values())  # Good and Turing: the chance of something new
+    return _first_to_come(once, sum(fresh.values()), before.values, now.values)
 
 
 def _first_to_come(known: int, new: int, n_reference: int, n_window: int) -> float:
