@@ -130,7 +130,7 @@ def adopt(
         InputError, UnknownNameError, StoreError, SetupError: as `register`.
     """
     from afterfit.adapters.frames import to_pandas, to_series, to_times
-    from afterfit.home import Home, find_config, reference_of, with_lane
+    from afterfit.home import Home, find_config, prepared, reference_of
     from afterfit.tracking.draft import Labelled, check_name, draft
     from afterfit.tracking.register import settle
 
@@ -157,7 +157,7 @@ def adopt(
                 metrics={k: v for k, v in fetched.metrics.items() if math.isfinite(v)},
                 origin="adopt",
             )
-            made = with_lane(made, config)
+            made = prepared(made, home.config)
             return settle(
                 made,
                 reference_of(made, home.config),

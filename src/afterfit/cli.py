@@ -105,6 +105,8 @@ def status(config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
             "estimates",
             "versions",
             "gateways",
+            "degraded",
+            "memory",
             "last_event",
         ):
             out.print(f"  {key.replace('_', ' '):<14} {escape(str(model[key]))}")

@@ -5,9 +5,10 @@ Durations are written `30m`, `12h`, `7d` and held as seconds; `false_alarms` is 
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,9 @@ from afterfit.errors import ConfigError, list_known
 CONFIG_FILE = "afterfit.toml"
 TASKS = ("binary", "multiclass", "regression")
 LANES = ("auto", "python")
+NO_FALLBACK, PRIOR, LAST = FALLBACKS = ("none", "prior", "last")
+DURABILITIES = ("commit", "fsync", "async")
+REDACTIONS = ("drop", "hash")
 TRIGGERS = ("performance", "drift", "schedule:<duration>", "volume:<rows>")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
@@ -63,6 +67,12 @@ class ModelConfig:
     outcome_delay: float = 86400.0  # seconds; a hint until the delay curve is learned
     segment_by: tuple[str, ...] = ()  # features by whose values windows are judged too
     lane: str = "auto"  # auto | python
+    deadline: float = 20.0  # seconds a caller may wait in all, for whoever answers
+    fallback: str | float | int | bool = (
+        NO_FALLBACK  # none | prior | last | a constant: the answer when no version has one
+    )
+    worker_memory: float | None = None  # MB that a worker process may take; None: half of the machine's
+    redact: Mapping[str, str] = field(default_factory=dict)  # feature -> drop | hash, before anything is written
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
@@ -77,6 +87,7 @@ class Config:
     port: int = 8600
     ui_port: int = 5000
     tick: float = 10.0  # seconds between two looks of the controller
+    durability: str = "commit"  # commit | fsync | async: what an acknowledged prediction survives
     database: str | None = None  # SQLAlchemy URL of the control store; None: SQLite under home
     tracking_uri: str | None = None  # MLflow; None: SQLite under home
     notify: tuple[str, ...] = ()  # apprise URLs; none: only the log file under home
@@ -150,6 +161,7 @@ def parse(data: Mapping[str, Any], *, root: Path = Path(), environ: Mapping[str,
         port=_port(values.get("port", Config.port), "port"),
         ui_port=_port(values.get("ui_port", Config.ui_port), "ui_port"),
         tick=duration(values["tick"], "tick") if "tick" in values else Config.tick,
+        durability=_one_of(values.get("durability", Config.durability), DURABILITIES, "durability"),
         database=_optional(values.get("database"), "database"),
         tracking_uri=_optional(values.get("tracking_uri"), "tracking_uri"),
         notify=_texts(values.get("notify", ()), "notify"),
@@ -177,24 +189,63 @@ def _model(name: str, table: object) -> ModelConfig:
     if train is not None and not re.fullmatch(r"[\w.]+:\w+", train):
         raise ConfigError(f'{where} train = {train!r}: wanted "module:function", such as "train:fit"')
     read: dict[str, Any] = {
-        key: duration(values[key], f"{where} {key}") for key in ("window", "outcome_delay") if key in values
+        key: duration(values[key], f"{where} {key}") for key in ("window", "outcome_delay", "deadline") if key in values
     }
     if "false_alarms" in values:
         read["budget"], read["budget_period"] = _budget(values["false_alarms"], where)
     if "segment_by" in values:
         read["segment_by"] = tuple(dict.fromkeys(_texts(values["segment_by"], f"{where} segment_by")))
-    lane = values.get("lane", ModelConfig.lane)
-    if lane not in LANES:
-        raise ConfigError(f"{where} lane = {lane!r}: wanted one of {', '.join(LANES)}")
-    return ModelConfig(
+    read["redact"] = _redact(values.get("redact", {}), where)
+    _refuse_blind(read["redact"], train, read.get("segment_by", ()), where)
+    read |= _last_resort(values, task, where)
+    made = ModelConfig(
         name=name,
         task=task,
-        lane=lane,
+        lane=_one_of(values.get("lane", ModelConfig.lane), LANES, f"{where} lane"),
         train=train,
         retrain=_retrain(_typed(values.get("retrain", {}), dict, f"[models.{name}.retrain]"), name),
         rollout=_rollout(_typed(values.get("rollout", {}), dict, f"[models.{name}.rollout]"), name),
         **read,
     )
+    if made.deadline < 2.0 * made.rollout.timeout:
+        raise ConfigError(
+            f"{where} deadline = {made.deadline:g} s, and one version may take timeout = {made.rollout.timeout:g} s: wanted "
+            "a deadline of at least twice that, so that another one can still answer"
+        )
+    return made
+
+
+def _last_resort(values: Mapping[str, Any], task: str, where: str) -> dict[str, Any]:
+    """What answers when no version does, and how much a version's process may take."""
+    read: dict[str, Any] = {}
+    if "fallback" in values:
+        fallback = values["fallback"]
+        known = isinstance(fallback, str) and fallback in FALLBACKS
+        number = isinstance(fallback, int | float) and not isinstance(fallback, bool) and math.isfinite(fallback)
+        if not known and (not isinstance(fallback, str | int | float) or (task == "regression" and not number)):
+            wanted = "a finite number" if task == "regression" else "one of the model's labels"
+            raise ConfigError(f"{where} fallback = {fallback!r}: wanted {', '.join(FALLBACKS)}, or {wanted}")
+        read["fallback"] = fallback
+    if "worker_memory" in values:
+        read["worker_memory"] = float(_count(values["worker_memory"], f"{where} worker_memory"))
+    return read
+
+
+def _redact(value: object, where: str) -> dict[str, str]:
+    table = _typed(value, dict, f"{where} redact")
+    return {str(name): _one_of(how, REDACTIONS, f"{where} redact {name}") for name, how in table.items()}
+
+
+def _refuse_blind(redact: Mapping[str, str], train: str | None, segment_by: Sequence[str], where: str) -> None:
+    """What is not in the log can't be learned from, and can't cut windows."""
+    if redact and train is not None:
+        raise ConfigError(
+            f"{where} has both `train` and `redact`: training rows come from the log, which lacks {', '.join(redact)}. "
+            "Leave `train` out and register versions yourself, or keep these features in the log"
+        )
+    dropped = [name for name in segment_by if redact.get(name) == "drop"]
+    if dropped:
+        raise ConfigError(f"{where} segment_by names {', '.join(dropped)}, which `redact` drops; hash it instead")
 
 
 def _retrain(values: Mapping[str, Any], name: str) -> RetrainConfig:
@@ -299,6 +350,12 @@ def _typed(value: Any, kind: type, key: str) -> Any:
 
 def _optional(value: object, key: str) -> str | None:
     return None if value is None else str(_typed(value, str, key))
+
+
+def _one_of(value: object, known: tuple[str, ...], key: str) -> str:
+    if not isinstance(value, str) or value not in known:
+        raise ConfigError(f"{key} = {value!r}: wanted one of {', '.join(known)}")
+    return value
 
 
 def _texts(value: object, key: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+from afterfit.adapters.environments import Maker
 from afterfit.config import load
 from afterfit.errors import AfterfitError
 from afterfit.home import Home
@@ -40,16 +41,31 @@ def run(config_path: Path) -> int:
     home, clock = Home.open(config), SystemClock()
     loop = Loop(home)
     say("controller is watching " + (", ".join(loop.models()) or "no model yet"))
+    try:
+        loop.actor.publish(clock.now())  # the settings may be others than when the last event was published
+    except AfterfitError:
+        log.exception("the routes could not be published; the next event tries again")
+    environments = Maker(config.home.resolve() / "logs" / "environments.log")
     while not stop.is_set():
         try:
+            for folder in environments.look(routed(home)):
+                say(f"controller is making the environment of {folder}")
             for entry in loop.tick(clock.now()):
                 if entry.kind != "done":
                     say(line(entry))
         except AfterfitError:
             log.exception("this tick failed; the next one in %.0f s tries again", config.tick)
         stop.wait(config.tick)
+    environments.close()
     home.close()
     return 0
+
+
+def routed(home: Home) -> list[Path]:
+    """Folders of the versions in the routes."""
+    routes = home.board.current()
+    models = () if routes is None else routes.models.values()
+    return [Path(target.folder) for model in models for target in model.targets]
 
 
 def line(entry: Entry) -> str:

@@ -82,8 +82,9 @@ def put_under_care(made: Draft, home: Home, *, actor: str, card: str | None = No
     """Profile the training data of a draft, and take both to registry, store and ledger."""
     from afterfit.tracking.register import register
 
+    made = prepared(made, home.config)
     return register(
-        with_lane(made, home.config),
+        made,
         reference_of(made, home.config),
         registry=home.registry,
         versions=home.store,
@@ -91,6 +92,43 @@ def put_under_care(made: Draft, home: Home, *, actor: str, card: str | None = No
         actor=actor,
         card=card,
     )
+
+
+def prepared(made: Draft, config: Config) -> Draft:
+    """The draft with its lane chosen, and with nothing in what is kept beside the model that may not be logged."""
+    return _redacted(with_lane(made, config), config)
+
+
+def _redacted(made: Draft, config: Config) -> Draft:
+    """Features marked as the settings want; rows that are kept get stand-ins for their values.
+
+    Raises:
+        InputError: the settings name a feature that the model does not have, or the model refuses the stand-ins.
+    """
+    from afterfit.errors import InputError, list_known
+    from afterfit.tracking.golden import golden, golden_rows
+    from afterfit.tracking.stand_ins import stand_ins
+
+    name = made.version.model
+    rules = config.models[name].redact if name in config.models else {}
+    if not rules:
+        return made
+    known = [f.name for f in made.version.features]
+    for feature in rules:
+        if feature not in known:
+            raise InputError(
+                f"[models.{name}] redact names {feature!r}, which the model lacks; {list_known(feature, known)}"
+            )
+    features = tuple(replace(f, redact=rules.get(f.name, "")) for f in made.version.features)
+    rows = stand_ins(golden_rows(made.X, features), made.X, features)
+    try:
+        kept = golden(made.model, rows, made.version.classes)
+    except InputError as error:
+        raise InputError(
+            f"{', '.join(rules)} can't be redacted: rows are kept that prove a loaded copy of the model, with stand-ins for "
+            f"these features, and the model refuses them ({error}). Let its encoder take unknown categories and nulls"
+        ) from error
+    return replace(made, version=replace(made.version, features=features), golden=kept, example=rows)
 
 
 def with_lane(made: Draft, config: Config) -> Draft:
@@ -102,10 +140,13 @@ def with_lane(made: Draft, config: Config) -> Draft:
 
     from afterfit.adapters.lane import GRAPH, PYTHON, RECORD, LaneRecord
     from afterfit.adapters.lane_trial import choose
+    from afterfit.adapters.upstream import Upstream
 
     known = config.models.get(made.version.model)
     if known is not None and known.lane == PYTHON:
         found, graph = LaneRecord(PYTHON, why='lane = "python" in afterfit.toml'), None
+    elif isinstance(made.model, Upstream):
+        found, graph = LaneRecord(PYTHON, why=f"it answers elsewhere, at {made.model.url}"), None
     else:
         found, graph = choose(made.model, made.version, made.X if made.unseen is None else made.unseen)
     files = {f"model/{RECORD}": msgspec.json.encode(found)} | ({} if graph is None else {f"model/{GRAPH}": graph})
@@ -125,10 +166,10 @@ def reference_of(made: Draft, config: Config) -> dict[str, Any]:
     from afterfit.monitoring.reference import build_reference, statistics
     from afterfit.monitoring.segments import segmented_reference, without_prediction
 
-    kinds = kinds_of(made.version.features)
+    kinds = kinds_of(made.version.as_logged.features)
     known = config.models.get(made.version.model)
     window, segment_by = (known.window, known.segment_by) if known else (ModelConfig.window, ModelConfig.segment_by)
-    columns = frame_columns(made.X, kinds)
+    columns = frame_columns(_as_logged(made, config), kinds)
     reference = segmented_reference(
         columns, kinds=kinds, times=made.times, prediction=made.answers, window=window, segment_by=segment_by
     )
@@ -138,6 +179,24 @@ def reference_of(made: Draft, config: Config) -> dict[str, Any]:
         if unseen is not None and (not blocks or statistics(unseen, reference.prediction)["drift"] > max(blocks)):
             reference = replace(without_prediction(reference), prediction=unseen)
     return reference.to_dict()
+
+
+def _as_logged(made: Draft, config: Config) -> Any:
+    """The training rows with what the log will have in place of redacted features."""
+    from afterfit.adapters.redaction import HASH, redaction_of
+
+    redaction = redaction_of(made.version.features, config.home)
+    if redaction is None:
+        return made.X
+    hashes: dict[str, Any] = {
+        f.name: [
+            None if null else redaction.hash(f, v)
+            for v, null in zip(made.X[f.name], made.X[f.name].isna(), strict=True)
+        ]
+        for f in made.version.features
+        if f.redact == HASH
+    }
+    return made.X.assign(**hashes)
 
 
 def _make(home: Path) -> None:

@@ -100,6 +100,10 @@ class Journal(Protocol):
         """An awaitable that is done after the commit. Raises DuplicateError (nothing written) for a known id."""
         ...
 
+    def lost(self, rows: Sequence[Prediction]) -> None:
+        """These were answered although they are not in the log: counted, and told once it takes rows again."""
+        ...
+
     def shadows(self, rows: Sequence[ShadowScore]) -> None:
         """Written with the next commit; nobody waits."""
         ...
@@ -146,6 +150,10 @@ class Lake(Protocol):
         """Rows of one rollout that were served by one version and shadowed by another, with the outcome."""
         ...
 
+    def lost(self, model: str, window: Window) -> int:
+        """Rows of the window that were answered and could not be logged."""
+        ...
+
     def counts(self, model: str) -> dict[str, int]:
         """predictions, outcomes, shadows, waiting (outcomes whose prediction has not arrived)."""
         ...
@@ -155,7 +163,8 @@ class RoutesBoard(Protocol):
     """Where the control plane pins the routes and the gateways their acknowledgements."""
 
     def publish(self, routes: Routes) -> None:
-        """Atomic and idempotent; a lower number than the published one is ignored."""
+        """Atomic and idempotent; a lower number than the published one is ignored. The same number may come with other
+        settings."""
         ...
 
     def current(self) -> Routes: ...

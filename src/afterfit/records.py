@@ -6,7 +6,7 @@ Nothing here reads a clock or opens a file. All times are timezone-aware UTC; al
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -31,16 +31,19 @@ class Role(StrEnum):
     SHADOW = "shadow"
     STANDBY = "standby"  # the champion before: loaded and probed, so that a rollback can't fail
     HISTORY = "history"  # imported rows that no version answered (version 0)
+    FALLBACK = "fallback"  # no version answered: the configured value did (version 0)
 
 
 class Status(StrEnum):
     """How an attempt to predict ended."""
 
     OK = "ok"
-    FALLBACK = "fallback"  # the routed version failed, the champion answered
+    FALLBACK = "fallback"  # the routed version failed, another one answered; the role says which
+    SKIPPED = "skipped"  # the same, but the routed version was not asked: its breaker was open, or its process away
     ERROR = "error"  # nobody answered; the caller got a 503
     TIMEOUT = "timeout"
     DROPPED = "dropped"  # a shadow request that was not attempted
+    UNLOGGED = "unlogged"  # answered, but the log took no rows; only in replies and counters, never in the log
 
 
 class OutcomeKind(StrEnum):
@@ -90,7 +93,7 @@ class Prediction:
     rollout: str | None = None  # id of the event that started the rollout; salt of the assignment
     routes: int = 0  # number of the routes snapshot that was in force
     status: Status = Status.OK
-    failed_version: int | None = None  # FALLBACK: the version that should have answered
+    failed_version: int | None = None  # FALLBACK, SKIPPED: the version that should have answered
     failure: str | None = None  # why it did not: crash, timeout, invalid output, ...
     latency_ms: float = 0.0
 
@@ -138,7 +141,8 @@ class Feature:
     """One column of a model's signature.
 
     `kind` is number, integer, boolean or text; `dtype` is the pandas dtype the model was fitted on
-    (`category` keeps its `categories`); `nullable` says whether a null was seen in training.
+    (`category` keeps its `categories`); `nullable` says whether a null was seen in training. `redact` says that it is
+    logged as a hash (`hash`) or not at all (`drop`).
     """
 
     name: str
@@ -146,6 +150,7 @@ class Feature:
     dtype: str
     nullable: bool = False
     categories: tuple[str, ...] | None = None
+    redact: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +177,16 @@ class ModelVersion:
     origin: str = "register"  # register | adopt | retrain
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def as_logged(self) -> ModelVersion:
+        """The version with the features that the log has: without dropped ones, and a hashed one is text."""
+        features = tuple(
+            Feature(f.name, "text", "str", f.nullable, redact=f.redact) if f.redact else f
+            for f in self.features
+            if f.redact != "drop"
+        )
+        return replace(self, features=features)
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -193,6 +208,9 @@ class ModelRoutes:
     targets: tuple[Target, ...]
     rollout: str  # salt of the sticky assignment; a new one per rollout
     timeout: float = 1.0  # seconds a version may take to answer
+    deadline: float = 20.0  # seconds a caller may wait in all
+    fallback: Value = "none"  # none | prior | last | a constant: the answer when no version has one
+    worker_memory: float | None = None  # MB that a worker process may take; None: half of the machine's
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +235,8 @@ class Acknowledgement:
     served: Mapping[str, int] = field(default_factory=dict)  # model -> rows acknowledged since start
     dropped: Mapping[str, int] = field(default_factory=dict)  # reason -> shadow requests dropped
     restarts: Mapping[str, int] = field(default_factory=dict)  # "model/version" -> deaths of its worker since start
+    degraded: Mapping[str, int] = field(default_factory=dict)  # "model/role that answered instead, or nobody" -> rows
+    memory: Mapping[str, float] = field(default_factory=dict)  # "model/version" -> most MB its process took so far
 
 
 # --- what the monitor sees -----------------------------------------------------------------------------------

@@ -120,6 +120,8 @@ def gateway_command(config: Config) -> list[str]:
         config.host,
         "--port",
         str(config.port),
+        "--durability",
+        config.durability,
     ]
 
 

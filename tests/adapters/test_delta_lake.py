@@ -535,5 +535,10 @@ def test_threads_may_read_while_another_drains(lake: DeltaLake, home: Path) -> N
 
 
 def test_every_kind_has_its_table() -> None:
-    assert TABLES == {"prediction": "predictions", "shadow": "shadows", "outcome": "outcomes"}
+    assert TABLES == {
+        "prediction": "predictions",
+        "shadow": "shadows",
+        "outcome": "outcomes",
+        "loss": "losses",
+    }
     assert set(SCHEMAS) == set(TABLES)

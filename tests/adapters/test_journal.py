@@ -61,8 +61,8 @@ async def test_what_is_acknowledged_can_be_read_by_another_connection(journal: S
     await journal.predictions([prediction("a"), prediction("b", features=MappingProxyType({"x": None}))])
     rows = stored(path)
     assert [(kind, row["prediction_id"]) for _, kind, row in rows] == [("prediction", "a"), ("prediction", "b")]
-    assert rows[0][2]["features"] == '{"distance":1.5,"carrier":"UA"}'
-    assert rows[1][2]["features"] == '{"x":null}'
+    assert rows[0][2]["features"] == {"distance": 1.5, "carrier": "UA"}
+    assert rows[1][2]["features"] == {"x": None}
     assert rows[0][2]["time"] == 1_356_998_400_000_000
     assert rows[0][2]["scores"] == [0.25, 0.75]
 
@@ -70,7 +70,7 @@ async def test_what_is_acknowledged_can_be_read_by_another_connection(journal: S
 async def test_numpy_scalars_are_stored_as_plain_numbers(journal: SqliteJournal, path: Path) -> None:
     row = prediction("a", prediction=np.int64(3), features={"x": np.float32(0.5), "y": np.bool_(True)})
     await journal.predictions([row])
-    assert (stored(path)[0][2]["prediction"], stored(path)[0][2]["features"]) == ("3", '{"x":0.5,"y":true}')
+    assert (stored(path)[0][2]["prediction"], stored(path)[0][2]["features"]) == ("3", {"x": 0.5, "y": True})
 
 
 async def test_many_requests_at_once_share_commits(journal: SqliteJournal, path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_version_is_logged_registered_and_copied(
         assert run.data.tags["afterfit.data_sha256"] == version.data_sha256
         kept = {item.path for item in client.list_artifacts(version.run_id)}
         assert kept == {"model", "reference.json", "version.json"}
-        assert client.get_model_version("m", "1").tags == {"team": "x"}
+        assert client.get_model_version("m", "1").tags == {"team": "x", "python": sys.executable}
         loaded = mlflow.sklearn.load_model(str(folder / "model"))
         signature = mlflow.models.get_model_info(str(folder / "model")).signature
     assert loaded.predict(X).tolist() == made.model.predict(X).tolist()
@@ -276,7 +276,8 @@ def test_a_version_from_another_server_is_copied_with_its_origin(tmp_path: Path,
     assert (dict(found.params), dict(found.metrics)) == ({"C": "0.25"}, {"f1": 0.75})
     version = here.adopt(made.version, "models:/churn/3", files=files, fetched=found, tracking_uri=uri(theirs))
     assert (version.version, version.uri) == (1, "models:/m/1")
-    assert version.tags == {"adopted_from": "models:/churn/3", "adopted_from_store": uri(theirs)}
+    adopted = {"adopted_from": "models:/churn/3", "adopted_from_store": uri(theirs)}
+    assert version.tags == {**adopted, "python": sys.executable}
     assert (ours / "models" / "m" / "1" / "reference.json").exists()
     here.set_champion("m", 1)
     assert here.champion("m") == 1

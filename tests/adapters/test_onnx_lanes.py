@@ -305,14 +305,8 @@ def halved(X: Any) -> Any:
             PYTHON,
             "yours",
         ),
-        (
-            make_pipeline(StandardScaler(), LogisticRegression()),
-            BARE.astype("float32"),
-            PYTHON,
-            "the onnx lane differs",
-        ),
     ],
-    ids=["neighbours", "own classifier", "by name", "own function", "own function of texts", "32-bit scaler"],
+    ids=["neighbours", "own classifier", "by name", "own function", "own function of texts"],
 )
 def test_what_has_no_graph_says_why(model: Any, X: pd.DataFrame, lane: str, why: str) -> None:
     record, graph, _ = chosen(model, "binary", X)

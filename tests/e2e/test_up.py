@@ -112,15 +112,20 @@ def test_a_damaged_store_is_told(tmp_path: Path) -> None:
     assert "file" in run(tmp_path, "status", code=3, AFTERFIT_HOME=str(tmp_path / "file"))
 
 
-def test_a_damaged_journal_is_told_and_the_gateway_does_not_start_half(tmp_path: Path) -> None:
+def test_a_damaged_journal_is_moved_aside_told_and_serving_goes_on(tmp_path: Path) -> None:
     home = tmp_path / ".afterfit"
     (home / "journal").mkdir(parents=True)
     (home / "journal" / "gateway-1.db").write_bytes(b"no journal at all" * 500)
     command = [sys.executable, "-m", "afterfit.gateway.server", "--home", str(home), "--port", "0"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert result.returncode == 3
-    assert "aside" in result.stderr
-    assert not (home / "gateways").exists()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as gateway:
+        assert gateway.stdout is not None
+        assert "gateway gateway-1 serves" in gateway.stdout.readline()
+        gateway.terminate()
+        _, said = gateway.communicate(timeout=60)
+    assert gateway.returncode == 0
+    assert "rows of it that are not in the lake are lost unless it is mended" in said
+    (aside,) = (home / "journal" / "damaged").iterdir()
+    assert aside.read_bytes().startswith(b"no journal at all")
 
 
 def test_compare_tells_drift_by_its_exit_code(tmp_path: Path) -> None:

@@ -77,6 +77,15 @@ class Picky(Scripted):
         return (self.predict_proba(X)[:, 1] > 0.2).astype(int)
 
 
+class Worded(Scripted):
+    """Its labels are words."""
+
+    classes_ = np.array(["no", "yes"])
+
+    def predict(self, X: pd.DataFrame) -> Any:
+        return self.classes_[super().predict(X)]
+
+
 def save(
     home: Path,
     model: Any,
@@ -159,6 +168,7 @@ class MemoryJournal:
         self.shadow_rows: list[ShadowScore] = []
         self.outcome_rows: list[Outcome] = []
         self.full = False
+        self.lost_rows: list[Prediction] = []
 
     async def predictions(self, rows: Sequence[Prediction]) -> None:
         if self.full:
@@ -169,6 +179,9 @@ class MemoryJournal:
                 raise DuplicateError(f"prediction id {row.id!r} was acknowledged before")
         await asyncio.sleep(0)
         self.rows += rows
+
+    def lost(self, rows: Sequence[Prediction]) -> None:
+        self.lost_rows += rows
 
     def shadows(self, rows: Sequence[ShadowScore]) -> None:
         self.shadow_rows += rows

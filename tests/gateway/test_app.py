@@ -190,14 +190,23 @@ def test_a_large_request_goes_in_pieces_that_each_have_the_timeout(tmp_path: Pat
     in_room(tmp_path, snapshot, act)
 
 
-def test_a_full_journal_is_a_503_and_nothing_is_acknowledged(tmp_path: Path) -> None:
+def test_a_full_disk_costs_no_caller_an_answer_and_the_loss_is_counted(tmp_path: Path) -> None:
     async def act(room: Room) -> None:
         room.journal.full = True
-        reply = await room.ask({"a": 0.5}, id="x")
-        assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
-        assert "disk is full" in reply.json()["error"]["message"]
+        reply = await room.ask({"a": 0.25}, id="x")
+        assert reply.status_code == 200
+        assert reply.json()["predictions"][0]["scores"] == [0.75, 0.25]
+        assert "is not in it" in reply.json()["predictions"][0]["degraded"]
+        assert "is not in it" in reply.headers["x-afterfit-degraded"]
+        assert room.service.unlogged == {"m": 1}
+        assert [row.id for row in room.journal.lost_rows] == ["x"]
+        assert "disk is full" in room.service.log_problem
+        assert not room.service.served
         room.journal.full = False
-        assert (await room.ask({"a": 0.5}, id="x")).status_code == 200
+        again = await room.ask({"a": 0.25}, id="x")
+        assert "degraded" not in again.json()["predictions"][0]
+        assert "x-afterfit-degraded" not in again.headers
+        assert room.service.served == {"m": 1}
 
     in_room(tmp_path, routes(1, target(save(tmp_path, Scripted()))), act)
 
@@ -241,7 +250,7 @@ def test_paths_methods_and_bodies_that_do_not_fit(tmp_path: Path, monkeypatch: p
     async def act(room: Room) -> None:
         wrong = await room.client.get("/v1/models/path/predict")  # a model may be called `path`
         assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
-        assert (await room.client.get("/v2")).status_code == 404
+        assert (await room.client.get("/v3")).status_code == 404
 
         async def endless() -> AsyncIterator[bytes]:
             for _ in range(10_000):
@@ -377,18 +386,20 @@ def test_served_answers_are_the_models_answers(tmp_path: Path, task: Task) -> No
 
 def test_labels_follow_from_scores_only_where_the_estimator_says_so() -> None:
     """For every estimator on the short list, predict() is the argmax; checked on rows near the border."""
+    from lightgbm import LGBMClassifier
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.naive_bayes import GaussianNB
     from sklearn.neural_network import MLPClassifier
     from sklearn.tree import DecisionTreeClassifier
+    from xgboost import XGBClassifier, XGBRFClassifier
 
     from afterfit.adapters.model_folder import _ARGMAX, predicts_by_argmax
 
     rng = np.random.default_rng(1)
-    X = rng.normal(size=(400, 3))
-    y = (X.sum(axis=1) + rng.normal(size=400)).round().clip(-1, 1)
+    X = pd.DataFrame(rng.normal(size=(400, 3)), columns=["a", "b", "c"])
+    y = (X.sum(axis=1) + rng.normal(size=400)).round().clip(-1, 1) + 1
     listed: list[Any] = [
         HistGradientBoostingClassifier(max_iter=10),
         GradientBoostingClassifier(n_estimators=10),
@@ -400,6 +411,9 @@ def test_labels_follow_from_scores_only_where_the_estimator_says_so() -> None:
         MLPClassifier((4,), max_iter=2000, random_state=0),
         GaussianNB(),
         CalibratedClassifierCV(LogisticRegression()),
+        LGBMClassifier(n_estimators=10, n_jobs=1, verbose=-1),
+        XGBClassifier(n_estimators=10, n_jobs=1),
+        XGBRFClassifier(n_estimators=10, n_jobs=1),
     ]
     assert {type(m).__name__ for m in listed} == _ARGMAX
     for model in listed:

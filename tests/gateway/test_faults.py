@@ -41,7 +41,7 @@ def test_the_champion_answers_for_a_broken_canary(canary: tuple[World, Path]) ->
     assert [r.status_code for r in replies] == [200] * 6
     assert {r.json()["predictions"][0]["version"] for r in replies} == {1}
     logged = world.logged().set_index("prediction_id").loc[[f"after-{i}" for i in range(6)]]
-    fell = logged[logged["status"] == "fallback"]
+    fell = logged[logged["status"].isin(["fallback", "skipped"])]  # skipped: a copy of a row killed it first
     assert len(fell) >= 1
     assert set(fell["failed_version"]) == {2}
     assert fell["failure"].str.len().min() > 0

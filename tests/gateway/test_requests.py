@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afterfit.errors import InputError
-from afterfit.gateway.requests import MOST_ROWS, decode, moment, outcome, predict_request
+from afterfit.feedback.told import moment, outcome
+from afterfit.gateway.requests import MOST_ROWS, decode, predict_request
 from afterfit.gateway.signature import Signature
 from afterfit.records import ModelVersion, OutcomeKind, Task, Value
 from tests.gateway.kit import NOW, A

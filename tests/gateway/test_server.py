@@ -88,13 +88,22 @@ def test_a_home_that_can_not_be_written(tmp_path: Path) -> None:
     assert "journal" in refused(tmp_path, "--port", "0")
 
 
-def test_a_damaged_journal_is_not_written_over(tmp_path: Path) -> None:
+def test_a_damaged_journal_is_moved_aside_and_told_and_callers_are_served(
+    tmp_path: Path, processes: list[subprocess.Popen[bytes]]
+) -> None:
     path = tmp_path / "journal" / "gateway-1.db"
     path.parent.mkdir()
     path.write_bytes(b"no database at all" * 500)
-    said = refused(tmp_path, "--port", "0")
-    assert str(path) in said
-    assert path.read_bytes().startswith(b"no database")
+    FileRoutesBoard(tmp_path).publish(routes(1, target(save(tmp_path, Scripted()))))
+    port = free_port()
+    processes.append(start(tmp_path, "--port", str(port)))
+    wait_for(lambda: bool(FileRoutesBoard(tmp_path).acknowledgements()), 60.0, "no gateway")
+    assert ask(f"http://127.0.0.1:{port}").status_code == 200
+    (aside,) = (tmp_path / "journal" / "damaged").iterdir()
+    assert aside.read_bytes().startswith(b"no database")
+    (said,) = FileRoutesBoard(tmp_path).acknowledgements()
+    assert str(aside) in said.problems["journal"]
+    assert "is damaged" in said.problems["journal"]
 
 
 def test_who_comes_while_versions_are_loaded_waits(tmp_path: Path, processes: list[subprocess.Popen[bytes]]) -> None:

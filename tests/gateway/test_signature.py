@@ -183,3 +183,17 @@ def test_any_name_of_a_feature_is_served(name: str) -> None:
     found = predict_request(json.dumps({"rows": [row, row]}).encode(), Signature(features), NOW)
     assert found.rows == [row, row]
     assert found.columns == {name: [1.5, 1.5], "f0": ["x", "x"]}
+
+
+def test_rows_that_were_read_become_columns_again() -> None:
+    """By the quick way and by hand, and with a feature that only another version wants."""
+    signature = Signature([Feature("a b", "number", "float64"), Feature("c", "text", "str", nullable=True)], ["more"])
+    body = signature.read(b'{"rows": [{"a b": 1, "c": null}, {"c": "x", "a b": 2.5, "more": true}]}')
+    assert body is not None
+    rows, columns = signature.unpack(body.rows)
+    assert columns == {"a b": [1, 2.5], "c": [None, "x"]}
+    assert rows == [{"a b": 1, "c": None}, {"a b": 2.5, "c": "x", "more": True}]
+    assert signature.known(rows) == signature.known([dict(row) for row in rows]) == columns
+    assert signature.columns(rows) == columns
+    with pytest.raises(KeyError):
+        rows[0]["more"]

@@ -92,6 +92,16 @@ def test_a_client_that_asks_before_it_sends_is_told_to_go_on() -> None:
     assert len(talk(act)) == 2
 
 
+def test_head_is_answered_and_the_connection_goes_on() -> None:
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((HEAD % b"").replace(b"POST", b"HEAD", 1) + b"\r\nabc")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        writer.write(HEAD % b"" + b"\r\nabc")
+        assert await reply(reader) == b"abc\r\n\r\n"
+
+    assert len(talk(act)) == 2
+
+
 def test_a_reply_that_broke_off_ends_the_connection() -> None:
     async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD % b"broken" + b"\r\nabc")

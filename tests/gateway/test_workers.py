@@ -6,18 +6,23 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import psutil
 import pytest
 
 from afterfit.errors import WorkerError
 from afterfit.gateway import workers
-from afterfit.gateway.workers import SHADOW, CrashError, Worker
+from afterfit.gateway.memory import memory_of, most
+from afterfit.gateway.workers import SHADOW, AbsentError, CrashError, Worker
 from afterfit.records import ModelVersion
 from tests.gateway.kit import HANG, KILL, NAN, RAISE, SLOW, Picky, Scripted, save, target
 
@@ -92,7 +97,7 @@ def test_a_crash_is_told_at_once_and_those_who_wait_are_served_by_the_next(versi
             with pytest.raises(CrashError, match="crash"):
                 await task
         assert time.monotonic() - began < 1.0
-        with pytest.raises(CrashError, match="not there"):  # a candidate that is down costs its callers no time
+        with pytest.raises(AbsentError, match="not there"):  # a candidate that is down costs its callers no time
             await worker.predict({"a": [0.1]}, 5.0)
         assert (await patient)[1] == [[0.8, 0.2]]
         assert worker.deaths == 1
@@ -240,3 +245,40 @@ def test_a_queue_without_end_is_refused(version: ModelVersion, monkeypatch: pyte
         assert all("too busy" in str(a) for a in refused)
 
     with_worker(version, act)
+
+
+class Leaky(Scripted):
+    """Keeps 32 MB of each call."""
+
+    def predict_proba(self, X: pd.DataFrame) -> Any:
+        self.kept = [*getattr(self, "kept", []), np.ones(2**22)]
+        return super().predict_proba(X)
+
+
+def test_one_that_takes_too_much_memory_is_killed_and_says_why(tmp_path: Path) -> None:
+    async def act(worker: Worker) -> None:
+        before = worker.memory
+        assert before > 50.0  # what the probe took, known before anybody is sent to it
+        worker.memory_limit = before + 100.0
+
+        async def ask() -> None:
+            for _ in range(200):
+                await worker.predict({"a": [0.5]}, PATIENT)
+                await asyncio.sleep(0.02)
+
+        with pytest.raises(CrashError, match="memory: took") as caught:
+            await ask()
+        assert "worker_memory lets it take" in str(caught.value)
+        assert worker.memory > worker.memory_limit
+        assert (await worker.predict({"a": [0.5]}, 5.0, patience=PATIENT))[1] == [[0.5, 0.5]]
+        assert worker.deaths == 1
+
+    with_worker(save(tmp_path, Leaky()), act)
+
+
+def test_without_a_limit_of_its_own_a_version_may_take_half_of_the_machine() -> None:
+    assert most(123.0) == 123.0
+    assert 0.0 < most(None) <= psutil.virtual_memory().total / 2**20 / 2.0
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert memory_of(gone.pid) == (0.0, 0.0)

@@ -23,7 +23,7 @@ def answers(world: World, seed: int, **moved: float) -> None:
     X["idle"] = np.random.default_rng(seed).normal(size=len(X))
     for name, by in moved.items():
         X[name] += by
-    rows = X.to_dict("records")
+    rows = [{str(name): value for name, value in row.items()} for row in X.to_dict("records")]
     for hour in range(24):
         at = (world.now + timedelta(hours=hour)).isoformat()
         assert world.predict(rows[hour * ROWS : (hour + 1) * ROWS], time=at).status_code == 200

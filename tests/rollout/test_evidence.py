@@ -126,6 +126,26 @@ def test_a_fallback_is_the_candidates_failure_and_the_champions_answer() -> None
     assert found.champion_loss.round(4).tolist() == [0.04, 0.04]
 
 
+def test_a_skipped_row_is_assigned_but_no_attempt() -> None:
+    """Behind one death there may be a thousand of them, and each bad event must be news."""
+    skipped = [row(i, status="skipped", failed_version=2, **ALONE) for i in range(1000)]
+    died = row(1000, status="fallback", failed_version=2, **ALONE)
+    found = of([*skipped, died, row(1001)])
+    assert (found.candidate_bad, found.candidate_asked) == (1, 2)
+    assert (found.champion_bad, found.champion_asked) == (0, 1)
+    assert found.candidate_keys == 1001  # the sample ratio is that of the assignment
+    assert found.stage_requests == 1  # and what was not put to the candidate lets no stage pass
+    assert found.stage_pairs == 1
+
+
+def test_neither_the_champion_before_nor_a_fallback_makes_a_pair() -> None:
+    before = row(0, served_version=7, role="standby", status="fallback", failed_version=1)
+    configured = row(1, served_version=0, role="fallback", status="fallback", failed_version=1)
+    found = of([before, configured])
+    assert (found.champion_bad, found.champion_asked, found.stage_pairs) == (2, 2, 0)
+    assert len(found.candidate_loss) == 0
+
+
 def test_failures_are_blamed_on_who_failed() -> None:
     rows = [
         row(0, shadow_status="timeout", **NOTHING),

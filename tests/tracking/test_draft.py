@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -50,7 +51,7 @@ def test_a_binary_draft_says_all_that_is_known() -> None:
     assert (version.task, version.classes, version.n_rows, version.origin) == (Task.BINARY, (0, 1), 300, "register")
     assert version.data_sha256 == frame_sha256(labelled(y, TRAIN).X, labelled(y, TRAIN).y)
     assert version.params["C"] == 0.5
-    assert version.tags == {"team": "x"}
+    assert version.tags == {"team": "x", "python": sys.executable}
     assert (version.data_from, version.data_to) == (
         datetime(2023, 12, 31, 23, tzinfo=UTC),
         datetime(2024, 1, 13, 10, tzinfo=UTC),
@@ -123,7 +124,7 @@ def test_golden_rows_hold_the_edges_and_the_models_own_answers() -> None:
 
 def test_a_model_fitted_on_arrays_is_marked() -> None:
     model = LinearRegression().fit(X[TRAIN].to_numpy(), SIGNAL[TRAIN])
-    assert draft("m", model, labelled(SIGNAL, TRAIN), at=AT).version.tags == {"input": "array"}
+    assert draft("m", model, labelled(SIGNAL, TRAIN), at=AT).version.tags["input"] == "array"
 
 
 Y = (SIGNAL > 0).astype(int)

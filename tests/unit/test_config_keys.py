@@ -30,6 +30,7 @@ RIGHT: list[tuple[str, str, Any, Any]] = [
     ("top", "port", 0, 0),
     ("top", "ui_port", 65535, 65535),
     ("top", "tick", "500s", 500.0),
+    ("top", "durability", "fsync", "fsync"),
     ("top", "database", "sqlite:///x.db", "sqlite:///x.db"),
     ("top", "tracking_uri", "sqlite:///y.db", "sqlite:///y.db"),
     ("top", "notify", ["json://a"], ("json://a",)),
@@ -39,6 +40,10 @@ RIGHT: list[tuple[str, str, Any, Any]] = [
     ("model", "outcome_delay", "2w", 14 * DAY),
     ("model", "segment_by", ["origin", "carrier", "origin"], ("origin", "carrier")),
     ("model", "lane", "python", "python"),
+    ("model", "deadline", "30s", 30.0),
+    ("model", "fallback", "prior", "prior"),
+    ("model", "worker_memory", 512, 512.0),
+    ("model", "redact", {"name": "drop", "town": "hash"}, {"name": "drop", "town": "hash"}),
     ("retrain", "triggers", ["volume:9", "schedule:1d"], ("volume:9", "schedule:1d")),
     ("retrain", "cooldown", "1d", DAY),
     ("retrain", "recency", "180d", 180 * DAY),
@@ -62,6 +67,7 @@ WRONG: dict[tuple[str, str], list[Any]] = {
     ("top", "port"): ["x", -1, 65536, True, 8600.0],
     ("top", "ui_port"): ["x", -1, 65536, True],
     ("top", "tick"): [10, "0s", "-1s", "1 fortnight", ""],
+    ("top", "durability"): ["always", 1, None],
     ("top", "database"): [1],
     ("top", "tracking_uri"): [False],
     ("top", "notify"): ["json://a", [1]],
@@ -72,6 +78,10 @@ WRONG: dict[tuple[str, str], list[Any]] = {
     ("model", "outcome_delay"): [1, "soon"],
     ("model", "segment_by"): ["origin", [1], 3],
     ("model", "lane"): ["onnx", 1, None],
+    ("model", "deadline"): [20, "0s", "1s"],
+    ("model", "fallback"): [None, ["prior"], {"prior": 1}],
+    ("model", "worker_memory"): [0, -1, "1 GB", True, 0.5],
+    ("model", "redact"): [["name"], {"name": "encrypt"}, {"name": 1}, "name"],
     ("retrain", "triggers"): ["drift", [1], ["drift:1"], ["schedule"], ["schedule:0d"], ["volume:0"], ["volume:many"]],
     ("retrain", "cooldown"): [7, "never"],
     ("retrain", "recency"): ["some", 180],
@@ -221,3 +231,18 @@ def test_the_configuration_is_frozen() -> None:
         config.port = 1  # type: ignore[misc]
     with pytest.raises(TypeError):
         config.models["n"] = config.model("m")  # type: ignore[index]
+
+
+def test_a_deadline_leaves_time_for_another_version() -> None:
+    model = {"task": "binary", "deadline": "3s", "rollout": {"timeout": "1.6s"}}
+    with pytest.raises(ConfigError, match=r"deadline = 3 s, and one version may take timeout = 1\.6 s"):
+        parse({"models": {"m": model}})
+
+
+@pytest.mark.parametrize(
+    ("task", "value"), [("regression", "high"), ("regression", True), ("regression", float("nan"))]
+)
+def test_a_fallback_fits_the_task(task: str, value: Any) -> None:
+    assert parse({"models": {"m": {"task": "binary", "fallback": "high"}}}).model("m").fallback == "high"
+    with pytest.raises(ConfigError, match="wanted none, prior, last, or a finite number"):
+        parse({"models": {"m": {"task": task, "fallback": value}}})

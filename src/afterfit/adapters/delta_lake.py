@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from afterfit.adapters.feature_columns import typed_features
 from afterfit.adapters.journal_file import JournalReader
-from afterfit.adapters.journal_rows import KINDS, OUTCOME, PREDICTION, SHADOW
+from afterfit.adapters.journal_rows import KINDS, LOSS, OUTCOME, PREDICTION, SHADOW
 from afterfit.adapters.lake_queries import LakeQueries
 from afterfit.adapters.lake_table import LakeTable
 from afterfit.errors import ConflictError, SetupError, StoreError
@@ -52,7 +52,8 @@ class DeltaLake:
         """Move what the journals (`*.db`) hold into the lake, exactly once, and compact where it is due.
 
         A journal row is deleted only after it is committed to its table; a drain that died in between is finished by
-        the next one, which reads how far each table has come. A second drain waits for the first.
+        the next one, which reads how far each table has come. Where a process writes to the journal, that process
+        deletes (`journal_room`). A second drain waits for the first.
 
         Raises:
             StoreError: a journal is damaged or the lake can't be written; the other journals were drained all the same.
@@ -111,6 +112,10 @@ class DeltaLake:
         named = {"predictions": PREDICTION, "outcomes": OUTCOME, "shadows": SHADOW}
         return {name: self._tables[kind].count(model) for name, kind in named.items()} | {"waiting": waiting}
 
+    def lost(self, model: str, window: Window) -> int:
+        """Rows with event times in the window (to the minute) that were answered and could not be logged."""
+        return self._queries.lost(self._files(LOSS, model), model, window)
+
     def _files(self, kind: str, model: str, window: Window | None = None) -> list[str]:
         return self._tables[kind].files(model, window)
 
@@ -121,7 +126,9 @@ class DeltaLake:
         """
         if journal.journal_id is None:
             return
-        last, end = 0, journal.newest()
+        last, end = journal.drained(), journal.newest()
+        if last:
+            journal.delete_through(last)  # of a journal that nobody writes to any more
         while last < end and (rows := journal.read(last, BATCH)):
             for kind, table in self._tables.items():
                 mine = [(seq, body) for seq, of, body in rows if of == kind]

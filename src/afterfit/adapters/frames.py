@@ -39,6 +39,15 @@ def to_pandas(frame: Any, what: str = "the frame") -> pd.DataFrame:
     return found.set_axis(names, axis="columns").reset_index(drop=True)
 
 
+def as_lists(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    """Plain Python values by column name, None for null.
+
+    >>> as_lists(pd.DataFrame({"a": [1, 2], "b": [0.5, None]}))
+    {'a': [1, 2], 'b': [0.5, None]}
+    """
+    return {str(n): frame[n].astype(object).where(frame[n].notna(), None).tolist() for n in frame.columns}
+
+
 def to_series(values: Any, what: str = "y") -> pd.Series:
     """One column as a pandas Series, rows numbered from 0; keeps its name if it has one."""
     if isinstance(values, pd.Series):

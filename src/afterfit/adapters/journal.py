@@ -1,4 +1,7 @@
-"""The durable buffer of one gateway process: one SQLite file, one writer thread, one commit for all that has gathered.
+"""The durable buffer of one gateway process: one SQLite file, one writer at a time, one commit for all that has gathered.
+
+A commit of few rows takes some ten microseconds, less than the hand-over to another thread and back. So the loop itself
+commits what gathered in one of its turns, unless it is much or the file is locked: then a thread does, which may wait.
 
 A commit survives the death of the process at any instant (SIGKILL too). It does not survive a power cut or a crash of
 the operating system within the last seconds: SQLite runs in WAL mode with synchronous NORMAL, which then loses the
@@ -9,16 +12,22 @@ wait for the disk is long, and no caller takes part in it.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 from afterfit.adapters.journal_checkpoint import Checkpoints
 from afterfit.adapters.journal_file import explain, open_for_writing
+from afterfit.adapters.journal_ids import today
+from afterfit.adapters.journal_losses import Losses
+from afterfit.adapters.journal_room import Hold
 from afterfit.adapters.journal_rows import (
     OUTCOME,
     PREDICTION,
@@ -32,11 +41,15 @@ from afterfit.adapters.journal_rows import (
     pack_rows,
     pack_shadow,
 )
+from afterfit.adapters.redaction import Redaction
 from afterfit.errors import AfterfitError, DuplicateError, StoreError
 from afterfit.records import Outcome, Prediction, ShadowScore
 
 STORED, DUPLICATE, WAITING = "stored", "duplicate", "waiting"
 _TOGETHER = 64  # rows a statement; each statement is one hand-over of the interpreter between the threads
+_MOST_AT_ONCE = 200  # rows that the loop commits itself, in a millisecond or two
+_RETRY = 0.002  # seconds between two tries
+_LOCKED = 30.0  # seconds that the thread waits for another process's write
 
 
 @dataclass(slots=True)
@@ -45,7 +58,20 @@ class _Ticket:
 
     kind: str
     rows: list[Any]
-    future: asyncio.Future[Any] | None = None
+    future: asyncio.Future[Any] | concurrent.futures.Future[Any] | None = None
+    minutes: list[datetime] | None = None  # durability async: event times of rows that were acknowledged already
+    turn: asyncio.AbstractEventLoop | None = (
+        None  # of shadow rows: nobody waits, but another thread would be in the way
+    )
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """Whose turn it is to commit; None where a thread or nobody waits."""
+        if self.future is None:
+            return self.turn
+        if isinstance(self.future, concurrent.futures.Future):
+            return None
+        return self.future.get_loop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +93,10 @@ class SqliteJournal:
     Args:
         path: file of this process, made if absent; the lake empties it (`DeltaLake.drain`).
         max_pending: rows that may wait for the writer; beyond it requests fail and shadows are dropped and counted.
+        durability: `commit`: a ticket is done after the commit, which the death of the process can't take back; `fsync`:
+            it is done once the rows are on the disk, and a power cut can't either; `async`: it is done at once, and what
+            can't be written later is counted in `losses`.
+        redact: how rows of a model are redacted before they are packed; None: not at all.
 
     Raises:
         StoreError: the file is damaged or its folder can't be written.
@@ -76,17 +106,30 @@ class SqliteJournal:
     >>> journal.close()
     """
 
-    def __init__(self, path: Path, *, max_pending: int = 100_000) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_pending: int = 100_000,
+        durability: str = "commit",
+        redact: Callable[[str], Redaction | None] = lambda _model: None,
+    ) -> None:
         self.path = path
         self._max_pending = max_pending
-        self._db, self.journal_id = open_for_writing(path)
+        self._durability = durability
+        self._redact = redact
+        self._db, self.journal_id = self._open()
+        self._hold = Hold(path)
+        self.losses = Losses()  # predictions that were acknowledged, or answered all the same, and are not in the log
         self.lost_shadows = 0  # shadow rows that were dropped: queue full, journal closed or disk full
         self._gathered: list[_Ticket] = []
         self._pending = 0
-        self._closing = False
+        self._closing = self._closed = False
         self._wake = threading.Condition()
-        self._asleep = False  # the writer waits for news
-        self._checkpoints = Checkpoints(path)
+        self._asleep = False  # the thread waits for news
+        self._planned: asyncio.AbstractEventLoop | None = None  # which is about to commit what has gathered
+        self._writing = threading.Lock()  # who holds it uses the connection
+        self._checkpoints = Checkpoints(path, self.journal_id)
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
         self._thread.start()
 
@@ -94,9 +137,23 @@ class SqliteJournal:
         """A future of the running loop, done after the commit; all rows are written or none.
 
         The future raises DuplicateError (an id was acknowledged before or comes twice), InputError (a row can't be
-        stored) or StoreError (disk full, too many rows waiting, journal closed).
+        stored) or StoreError (disk full, too many rows waiting, journal closed). With durability `async` it is done
+        already, and raises InputError only.
         """
-        return self._promise(PREDICTION, rows, _pack_prediction)
+        done: asyncio.Future[None] = self._promise(PREDICTION, rows, self._pack_prediction)
+        return done
+
+    def predictions_now(self, rows: Sequence[Prediction]) -> None:
+        """As `predictions`, for a thread that waits for the commit; raises what the future would.
+
+        Called on an event loop it would hold everybody up for as long as the disk takes.
+        """
+        self._promise(PREDICTION, rows, self._pack_prediction, concurrent.futures.Future()).result()
+
+    def outcomes_now(self, rows: Sequence[Outcome]) -> list[str]:
+        """As `outcomes`, for a thread that waits for the commit."""
+        told: list[str] = self._promise(OUTCOME, rows, _pack_outcome, concurrent.futures.Future()).result()
+        return told
 
     def outcomes(self, rows: Sequence[Outcome]) -> asyncio.Future[list[str]]:
         """A future of the running loop for one of `stored`, `duplicate`, `waiting` per row, done after the commit.
@@ -106,7 +163,12 @@ class SqliteJournal:
         once the prediction is there. No index of keys is kept, so an outcome by key and time is never `waiting`.
         The future raises InputError or StoreError; then nothing of the request was written.
         """
-        return self._promise(OUTCOME, rows, _pack_outcome)
+        told: asyncio.Future[list[str]] = self._promise(OUTCOME, rows, _pack_outcome)
+        return told
+
+    def lost(self, rows: Sequence[Prediction]) -> None:
+        """Count rows that were answered although they are not in the log; the next commit writes down how many."""
+        self.losses.add(rows)
 
     def shadows(self, rows: Sequence[ShadowScore]) -> None:
         """Written with the next commit; nobody waits. What can't be written is counted in `lost_shadows`.
@@ -115,8 +177,22 @@ class SqliteJournal:
             InputError: a row can't be stored; none of them is.
         """
         packed = pack_rows(rows, lambda row: (SHADOW, row.model, pack_shadow(row)))
-        if self._put(_Ticket(SHADOW, packed)) is not None:
-            self._lose(len(packed))
+        ticket = _Ticket(SHADOW, packed, turn=_running())
+        if self._put(ticket) is not None:
+            self._lose([ticket])
+
+    def before_fork(self) -> None:
+        """Wait until no thread is in SQLite: a child inherits its locks as they are, and nobody who would give them back.
+
+        Call `after_fork` in the parent. A child never touches this object; it opens another file.
+        """
+        self._writing.acquire()
+        self._checkpoints.busy.acquire()
+
+    def after_fork(self) -> None:
+        """In the parent, after `before_fork`."""
+        self._checkpoints.busy.release()
+        self._writing.release()
 
     def close(self) -> None:
         """Write what has gathered, then close the file. Calling it twice is fine."""
@@ -125,17 +201,40 @@ class SqliteJournal:
             self._wake.notify()
         self._thread.join()
         self._checkpoints.close()
-        self._db.close()
+        if not self._closed:
+            self._closed = True
+            self._commit([], patience=1.0)  # what was lost since the last commit
+            self._db.close()
+            self._hold.close()
 
-    def _promise(self, kind: str, rows: Sequence[Row], pack: Callable[[Row], Any]) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    def _promise(self, kind: str, rows: Sequence[Row], pack: Callable[[Row], Any], future: Any = None) -> Any:
+        """A future, of the running loop unless one is given, for what becomes of the rows."""
+        future = asyncio.get_running_loop().create_future() if future is None else future
+        at_once = self._durability == "async" and kind == PREDICTION
         try:
-            problem: AfterfitError | None = self._put(_Ticket(kind, pack_rows(rows, pack), future))
+            ticket = _Ticket(kind, pack_rows(rows, pack), None if at_once else future)
+            if at_once:
+                ticket.minutes = [row.time for row in rows]  # type: ignore[attr-defined]  # they are predictions
+            problem: AfterfitError | None = self._put(ticket)
         except AfterfitError as error:
-            problem = error
-        if problem is not None:
+            future.set_exception(error)
+            return future
+        if at_once:
+            if problem is not None:
+                self._lose([ticket])
+            future.set_result(None)
+        elif problem is not None:
             future.set_exception(problem)
         return future
+
+    def _open(self) -> tuple[sqlite3.Connection, str]:
+        return open_for_writing(self.path, fsync=self._durability == "fsync")
+
+    def _pack_prediction(self, row: Prediction) -> tuple[str, str, bytes]:
+        redaction = self._redact(row.model)
+        if redaction is not None:
+            row = replace(row, features=redaction.row(row.features), failure=redaction.failure(row.failure))
+        return row.model, row.id, pack_prediction(row)
 
     def _put(self, ticket: _Ticket) -> StoreError | None:
         """Hand a ticket to the writer; the reason if it can't take it."""
@@ -149,17 +248,56 @@ class SqliteJournal:
                 )
             self._gathered.append(ticket)
             self._pending += len(ticket.rows)
-            if self._asleep:
-                self._asleep = False
-                self._wake.notify()
+            loop = None if self._durability == "fsync" else ticket.loop
+            if loop is None or self._pending > _MOST_AT_ONCE or self._planned not in (None, loop):
+                self._rouse()
+            elif self._planned is None and self._asleep:
+                self._planned = loop
+                loop.call_soon(self._commit_here)
         return None
 
-    def _lose(self, n_rows: int) -> None:
+    def _rouse(self) -> None:
+        """Have the thread write what has gathered."""
+        if self._asleep:
+            self._asleep = False
+            self._wake.notify()
+
+    def _commit_here(self) -> None:
+        """Write what gathered in this turn of the loop, or leave it to the thread where that may take long."""
+        if not self._writing.acquire(blocking=False):
+            with self._wake:
+                self._planned = None
+                self._rouse()
+            return
+        try:
+            with self._wake:
+                self._planned = None
+                if self._pending > _MOST_AT_ONCE or not self._gathered:
+                    self._rouse()
+                    return
+                tickets, self._gathered = self._gathered, []
+            answers = self._commit(tickets, patience=0.0)
+        finally:
+            self._writing.release()
         with self._wake:
-            self.lost_shadows += n_rows
+            if answers is None:
+                self._gathered = [*tickets, *self._gathered]
+                self._rouse()
+                return
+            self._pending -= sum(len(ticket.rows) for ticket in tickets)
+        _deliver(tickets, answers, here=asyncio.get_running_loop())
+
+    def _lose(self, tickets: Sequence[_Ticket]) -> None:
+        """Count rows for which nobody waits, and which are not written."""
+        for ticket in tickets:
+            if ticket.kind == SHADOW:
+                with self._wake:
+                    self.lost_shadows += len(ticket.rows)
+            elif ticket.minutes is not None:
+                self.losses.add_minutes((row[0] for row in ticket.rows), ticket.minutes)
 
     def _run(self) -> None:
-        """The writer thread: while one commit runs, the next group gathers."""
+        """The thread: while one commit runs, the next group gathers."""
         while True:
             with self._wake:
                 while not self._gathered and not self._closing:
@@ -168,27 +306,53 @@ class SqliteJournal:
                 tickets, self._gathered = self._gathered, []
                 if not tickets:
                     return
-            answers = self._commit(tickets)
+            with self._writing:
+                answers = self._commit(tickets, patience=_LOCKED) or []
             with self._wake:
                 self._pending -= sum(len(ticket.rows) for ticket in tickets)
             _deliver(tickets, answers)
 
-    def _commit(self, tickets: Sequence[_Ticket]) -> list[Any]:
-        """Write a group in one transaction; one answer per ticket, an exception standing for itself."""
+    def _commit(self, tickets: Sequence[_Ticket], *, patience: float) -> list[Any] | None:
+        """Write a group in one transaction; one answer per ticket, an exception standing for itself.
+
+        None where another process holds the file, and there is no patience to wait for it.
+        """
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            if not self._begin(patience):
+                return None
             try:
                 answers = self._write_together(tickets)
             except sqlite3.IntegrityError:  # somebody sent an id that is known; whose it is, is found one by one
                 self._db.execute("ROLLBACK")
-                self._db.execute("BEGIN IMMEDIATE")
+                if not self._begin(patience):
+                    return None
                 answers = [self._write(ticket) for ticket in tickets]
+            self._insert(self.losses.rows())
             self._db.execute("COMMIT")
+            self.losses.written()
+            self._lose([t for t, answer in zip(tickets, answers, strict=True) if isinstance(answer, DuplicateError)])
         except Exception as error:  # noqa: BLE001  end of a thread: whatever happened belongs to those who wait
             self._undo()
-            self._lose(sum(len(ticket.rows) for ticket in tickets if ticket.kind == SHADOW))
+            self._lose(tickets)
             answers = [StoreError(f"nothing of this request was written: {explain(self.path, error)}") for _ in tickets]
         return answers
+
+    def _begin(self, patience: float) -> bool:
+        """Take the write lock of the file; false where it is taken and there is no patience."""
+        end = time.monotonic() + patience
+        while True:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+                if time.monotonic() >= end:
+                    if patience:
+                        raise
+                    return False
+                time.sleep(_RETRY)
+            else:
+                return True
 
     def _undo(self) -> None:
         """Back to a clean connection; after an I/O error SQLite may have rolled back by itself, or be past use."""
@@ -201,7 +365,7 @@ class SqliteJournal:
             self._db.execute("SELECT 1")
         except sqlite3.ProgrammingError:  # closed above, now or at an earlier try
             try:
-                self._db, _ = open_for_writing(self.path)
+                self._db, _ = self._open()
             except StoreError:
                 return  # still broken: the next group fails on the closed connection and tries again
 
@@ -242,7 +406,8 @@ class SqliteJournal:
         return None
 
     def _add_predictions(self, rows: Sequence[tuple[str, str, bytes]]) -> None:
-        self._add("ids", [(model, id) for model, id, _ in rows])
+        day = today()
+        self._add("ids (model, prediction_id, day)", [(model, id, day) for model, id, _ in rows])
         self._insert([(PREDICTION, model, body) for model, _, body in rows])
 
     def _write_outcome(self, row: _PackedOutcome) -> str:
@@ -272,10 +437,6 @@ class SqliteJournal:
             self._db.execute(statement, list(chain.from_iterable(some)))
 
 
-def _pack_prediction(row: Prediction) -> tuple[str, str, bytes]:
-    return row.model, row.id, pack_prediction(row)
-
-
 def _pack_outcome(row: Outcome) -> _PackedOutcome:
     return _PackedOutcome(
         model=row.model,
@@ -288,13 +449,21 @@ def _pack_outcome(row: Outcome) -> _PackedOutcome:
     )
 
 
-def _deliver(tickets: Sequence[_Ticket], answers: Sequence[Any]) -> None:
-    """Give the answers to the loops that wait, with one wake-up per loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+def _deliver(tickets: Sequence[_Ticket], answers: Sequence[Any], here: asyncio.AbstractEventLoop | None = None) -> None:
+    """Give the answers to the loops that wait, with one wake-up per loop, and none to the one that runs `here`."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Any, Any]]] = {}
     for ticket, answer in zip(tickets, answers, strict=True):
-        if ticket.future is not None:
-            by_loop.setdefault(ticket.future.get_loop(), []).append((ticket.future, answer))
+        if ticket.future is None:  # nobody waits
+            continue
+        loop = ticket.loop
+        if loop is not None:
+            by_loop.setdefault(loop, []).append((ticket.future, answer))
+        else:
+            _settle([(ticket.future, answer)])  # a thread waits
     for loop, settled in by_loop.items():
+        if loop is here:
+            _settle(settled)
+            continue
         try:
             loop.call_soon_threadsafe(_settle, settled)
         except RuntimeError:
@@ -303,7 +472,14 @@ def _deliver(tickets: Sequence[_Ticket], answers: Sequence[Any]) -> None:
             # the loop was closed while its rows were written: they are safe, and nobody is left to tell
 
 
-def _settle(settled: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _settle(settled: Sequence[tuple[Any, Any]]) -> None:
     for future, answer in settled:
         if future.done():  # cancelled: the caller hung up
             continue

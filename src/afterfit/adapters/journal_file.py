@@ -9,11 +9,17 @@ from pathlib import Path
 from types import TracebackType
 from uuid import uuid4
 
+from afterfit.adapters.journal_ids import today
+from afterfit.adapters.journal_room import STEP, delete_some, is_open, leave_mark, mark_of
 from afterfit.errors import StoreError
 
-FORMAT = 1
+FORMAT = 3  # an id has the day on which it was acknowledged
+READABLE = (
+    1,
+    2,
+    FORMAT,
+)  # in format 1 features were text, in 2 ids had no day; whoever writes to such a file makes it one of today's
 _WAIT = 30.0  # seconds one process waits for the other's write
-_DELETE_STEP = 4096  # rows per delete, so that a gateway never waits long for the write lock
 _MOST_PAGES = (
     16_000  # of the write-ahead log (64 MB); beyond it the writer itself makes room (journal_checkpoint is late)
 )
@@ -25,10 +31,15 @@ _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, model TEXT NOT NULL,
                       body BLOB NOT NULL);
-CREATE TABLE ids (model TEXT NOT NULL, prediction_id TEXT NOT NULL, PRIMARY KEY (model, prediction_id)) WITHOUT ROWID;
+CREATE TABLE ids (model TEXT NOT NULL, prediction_id TEXT NOT NULL, day INTEGER NOT NULL,
+                  PRIMARY KEY (model, prediction_id)) WITHOUT ROWID;
 CREATE TABLE newest (model TEXT NOT NULL, identity TEXT NOT NULL, source TEXT NOT NULL, state TEXT NOT NULL,
                      known_time INTEGER NOT NULL, PRIMARY KEY (model, identity, source)) WITHOUT ROWID;
 """
+
+
+class DamagedError(StoreError):
+    """The file is damaged, and no journal any more."""
 
 
 @contextmanager
@@ -37,7 +48,8 @@ def teach(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(explain(path, error)) from error
+        kind = DamagedError if type(error) is sqlite3.DatabaseError else StoreError
+        raise kind(explain(path, error)) from error
 
 
 def explain(path: Path, error: Exception) -> str:
@@ -59,8 +71,12 @@ def damaged(path: Path, reason: str) -> str:
     )
 
 
-def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str]:
+def open_for_writing(path: Path, *, fsync: bool = False) -> tuple[sqlite3.Connection, str]:
     """Open or make the journal of this process; gives the connection and the journal's id.
+
+    Args:
+        path: the file, made if absent.
+        fsync: let each commit wait for the disk, so that it survives a power cut.
 
     Raises:
         StoreError: the file is damaged, is no journal, or the folder can't be written.
@@ -74,7 +90,10 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str]:
     with teach(path):
         db = sqlite3.connect(path, _WAIT, isolation_level=None, check_same_thread=False, cached_statements=256)
         try:
-            return db, _prepare(db, path)
+            journal_id = _prepare(db, path)
+            db.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'NORMAL'}")
+            db.execute("PRAGMA busy_timeout = 0")  # from here on the writer itself decides how long it waits
+            return db, journal_id
         except BaseException:
             db.close()
             raise
@@ -92,7 +111,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> str:
             db.execute(statement)
         db.execute("INSERT INTO meta VALUES ('journal_id', ?)", (str(uuid4()),))
         db.execute(f"PRAGMA user_version = {FORMAT}")
-    elif found != FORMAT:
+    elif found not in READABLE:
         raise StoreError(
             f"{path} is no journal of this Afterfit: wanted format {FORMAT}, found {found} with {tables} tables. "
             "Give the gateway another file, or use the Afterfit that wrote this one"
@@ -100,12 +119,15 @@ def _prepare(db: sqlite3.Connection, path: Path) -> str:
     else:
         (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            raise StoreError(damaged(path, verdict.splitlines()[-1]))
+            raise DamagedError(damaged(path, verdict.splitlines()[-1]))
+        if found < 3:
+            db.execute(f"ALTER TABLE ids ADD COLUMN day INTEGER NOT NULL DEFAULT {today()}")
         db.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'entries'", (_SKIP,))
+        db.execute(f"PRAGMA user_version = {FORMAT}")
     journal_id = _journal_id(db)
     db.execute("COMMIT")
     if journal_id is None:
-        raise StoreError(damaged(path, "it has no journal id"))
+        raise DamagedError(damaged(path, "it has no journal id"))
     return journal_id
 
 
@@ -131,7 +153,7 @@ class JournalReader:
             )
             try:
                 (found,) = self._db.execute("PRAGMA user_version").fetchone()
-                self.journal_id = _journal_id(self._db) if found == FORMAT else None
+                self.journal_id = _journal_id(self._db) if found in READABLE else None
             except BaseException:
                 self._db.close()
                 raise
@@ -152,11 +174,23 @@ class JournalReader:
             (seq,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()
         return int(seq)
 
+    def drained(self) -> int:
+        """Up to which row an earlier drain said that everything is in the lake."""
+        return 0 if self.journal_id is None else mark_of(self.path, self.journal_id)
+
     def delete_through(self, seq: int) -> None:
-        """Forget the rows up to and with `seq`; their ids stay known, so a repetition is still noticed."""
-        step = "DELETE FROM entries WHERE seq IN (SELECT seq FROM entries WHERE seq <= ? ORDER BY seq LIMIT ?)"
+        """Have the rows up to and with `seq` forgotten: by the process that writes, where there is one; else here.
+
+        Their ids stay known, so a repetition is still noticed.
+        """
+        if self.journal_id is None:
+            return
+        if is_open(self.path):
+            if self.drained() < seq:
+                leave_mark(self.path, self.journal_id, seq)
+            return
         with teach(self.path):
-            while self._db.execute(step, (seq, _DELETE_STEP)).rowcount == _DELETE_STEP:
+            while delete_some(self._db, seq) == STEP:
                 pass
 
     def close(self) -> None:

@@ -9,10 +9,11 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import numpy as np
 
+from afterfit.adapters.packed_row import PackedRow
 from afterfit.errors import InputError
 from afterfit.records import Outcome, Prediction, ShadowScore, Value
 
-PREDICTION, SHADOW, OUTCOME = KINDS = ("prediction", "shadow", "outcome")
+PREDICTION, SHADOW, OUTCOME, LOSS = KINDS = ("prediction", "shadow", "outcome", "loss")
 
 # Order of the packed fields. `sequence` of an outcome is not packed: it is the number of the journal row.
 FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -25,6 +26,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
         *("failure", "latency_ms"),
     ),
     OUTCOME: ("model", "prediction_id", "key", "time", "value", "event_time", "known_time", "source", "kind"),
+    LOSS: ("model", "time", "until", "rows"),
 }
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,26 +51,33 @@ def micros(moment: datetime) -> int:
 
 
 def pack_prediction(row: Prediction) -> bytes:
-    return _pack(
-        (
-            row.id,
-            row.model,
-            row.version,
-            row.role,
-            micros(row.time),
-            micros(row.logged_at),
-            row.key,
-            json_text(row.features),
-            json_text(row.prediction),
-            row.scores,
-            row.propensity,
-            row.rollout,
-            row.routes,
-            row.status,
-            row.failed_version,
-            row.failure,
-            row.latency_ms,
-        )
+    """The features go in as they are, and become text when the row is drained: nobody waits for that."""
+    try:
+        return _pack(_fields(row, row.features))
+    except OverflowError:  # an integer beyond 64 bits, which only text can hold
+        return _pack(_fields(row, json_text(row.features)))
+
+
+def _fields(row: Prediction, features: object) -> tuple[object, ...]:
+    time = micros(row.time)
+    return (
+        row.id,
+        row.model,
+        row.version,
+        row.role,
+        time,
+        time if row.logged_at is row.time else micros(row.logged_at),
+        row.key,
+        features,
+        json_text(row.prediction),
+        row.scores,
+        row.propensity,
+        row.rollout,
+        row.routes,
+        row.status,
+        row.failed_version,
+        row.failure,
+        row.latency_ms,
     )
 
 
@@ -104,6 +113,11 @@ def pack_outcome(row: Outcome) -> bytes:
             row.kind,
         )
     )
+
+
+def pack_loss(model: str, start: datetime, end: datetime, rows: int) -> bytes:
+    """So many rows with event times in [start, end) were answered and could not be logged."""
+    return _pack((model, micros(start), micros(end), rows))
 
 
 def outcome_identity(row: Outcome) -> str:
@@ -144,6 +158,8 @@ def json_text(value: Value | Mapping[str, Value]) -> str:
 
 def _plain(value: object) -> object:
     """What msgspec does not know: a mapping that is no dict, and numpy scalars."""
+    if isinstance(value, PackedRow):
+        return value.struct
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, np.generic):

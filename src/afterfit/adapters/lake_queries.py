@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from afterfit.adapters.journal_rows import OUTCOME, PREDICTION, SHADOW
+from afterfit.adapters.journal_rows import LOSS, OUTCOME, PREDICTION, SHADOW
 from afterfit.adapters.lake_schema import SCHEMAS, TIME
 from afterfit.errors import StoreError
 from afterfit.records import Window
@@ -96,6 +96,10 @@ WHERE CASE WHEN o.prediction_id IS NOT NULL
     ELSE (o.key, o.time) NOT IN (SELECT (key, time) FROM {predictions} WHERE key IS NOT NULL) END
 """
 
+_LOST = """
+SELECT coalesce(sum(rows), 0)::BIGINT AS lost FROM {losses} WHERE time < $end AND until > $start
+"""
+
 
 class LakeQueries:
     """Runs the queries in one in-memory DuckDB; each has a cursor of its own, so threads may ask at once."""
@@ -141,6 +145,11 @@ class LakeQueries:
     def waiting(self, files: Sequence[str], outcomes: Sequence[str], model: str) -> int:
         query = _WAITING.format(predictions=_rows(PREDICTION, files, model), outcomes=_rows(OUTCOME, outcomes, model))
         return int(self._ask(query, {}, pa.schema([("waiting", pa.int64())]))["waiting"][0].as_py())
+
+    def lost(self, files: Sequence[str], model: str, window: Window) -> int:
+        query = _LOST.format(losses=_rows(LOSS, files, model))
+        between = {"start": window.start, "end": window.end}
+        return int(self._ask(query, between, pa.schema([("lost", pa.int64())]))["lost"][0].as_py())
 
     def _ask(self, query: str, parameters: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
         try:

@@ -1,4 +1,4 @@
-"""The columns of the three tables of the lake, and how packed journal rows become Arrow tables of them."""
+"""The columns of the four tables of the lake, and how packed journal rows become Arrow tables of them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import pyarrow as pa
 
-from afterfit.adapters.journal_rows import FIELDS, OUTCOME, PREDICTION, SHADOW
+from afterfit.adapters.journal_rows import FIELDS, LOSS, OUTCOME, PREDICTION, SHADOW, json_text
 
 TIME = pa.timestamp("us", tz="UTC")
 SEQUENCE = "sequence"  # of an outcome: the number of its journal row, which breaks ties of known_time
 
 # kind of journal row -> folder of its table
-TABLES: Mapping[str, str] = {PREDICTION: "predictions", SHADOW: "shadows", OUTCOME: "outcomes"}
+TABLES: Mapping[str, str] = {PREDICTION: "predictions", SHADOW: "shadows", OUTCOME: "outcomes", LOSS: "losses"}
 
 _TYPES: Mapping[str, pa.DataType] = {
-    **dict.fromkeys(("time", "logged_at", "event_time", "known_time"), TIME),
-    **dict.fromkeys(("version", "failed_version", "routes", SEQUENCE), pa.int64()),
+    **dict.fromkeys(("time", "logged_at", "event_time", "known_time", "until"), TIME),
+    **dict.fromkeys(("version", "failed_version", "routes", "rows", SEQUENCE), pa.int64()),
     **dict.fromkeys(("propensity", "latency_ms"), pa.float64()),
     "scores": pa.list_(pa.float64()),
 }
@@ -31,14 +31,18 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     PREDICTION: _schema(FIELDS[PREDICTION]),
     SHADOW: _schema(FIELDS[SHADOW]),
     OUTCOME: _schema((*FIELDS[OUTCOME], SEQUENCE)),
+    LOSS: _schema(FIELDS[LOSS]),
 }
 
+_FEATURES = FIELDS[PREDICTION].index("features")
 _unpack = msgspec.msgpack.Decoder(list).decode
 
 
 def to_arrow(kind: str, rows: Sequence[tuple[int, bytes]]) -> pa.Table:
     """Rows (journal number, packed body) of one kind, at least one, as a table with the columns of that kind."""
     columns = [list(column) for column in zip(*(_unpack(body) for _, body in rows), strict=True)]
+    if kind == PREDICTION:  # journals of format 1 hold text
+        columns[_FEATURES] = [f if isinstance(f, str) else json_text(f) for f in columns[_FEATURES]]
     if kind == OUTCOME:
         columns.append([seq for seq, _ in rows])
     schema = SCHEMAS[kind]

@@ -22,6 +22,7 @@ from afterfit.errors import WorkerError
 from afterfit.records import ModelVersion, Value
 
 TOLERANCE = 1e-9  # of a score, or of a value relative to max(1, |value|)
+TOLERANCE_32 = 2.0**-22  # of the same of a model that answers in 32 bits: two or three of their last steps
 MOST_BYTES = 100_000_000  # of a graph
 MOST_SECONDS = 30.0  # for the trial of one version
 FIRST = 20  # rows that are tried before the others, since a lane that is wrong is mostly wrong at once
@@ -163,7 +164,7 @@ def _compared(lane: str, found: _Said, truth: _Said, version: ModelVersion) -> L
         apart = np.abs(found.numbers - truth.numbers) / np.maximum(1.0, np.abs(truth.numbers))
     apart = np.where(both[:, None] & np.isfinite(truth.numbers), apart, 0.0).max(axis=1)
     same_label = np.ones(len(both), bool) if version.classes is None else truth.labels == found.labels
-    same = np.where(both, same_label & (apart <= TOLERANCE), truth.answered == found.answered)
+    same = np.where(both, same_label & (apart <= _tolerance(truth)), truth.answered == found.answered)
     record = LaneRecord(
         lane=lane,
         rows=len(both),
@@ -177,6 +178,13 @@ def _compared(lane: str, found: _Said, truth: _Said, version: ModelVersion) -> L
     what = f"{_told(truth, at)} by the model, {_told(found, at)} by the {lane} lane"
     why = f"the {lane} lane differs on {int((~same).sum())} of {len(both)} rows of the trial; the first is {what}"
     return replace(record, lane=PYTHON, why=why)
+
+
+def _tolerance(truth: _Said) -> float:
+    """A model that answers in 32 bits says no more than they do."""
+    with np.errstate(over="ignore"):
+        narrow = truth.numbers.astype(np.float32).astype(float)
+    return TOLERANCE_32 if np.array_equal(narrow, truth.numbers, equal_nan=True) else TOLERANCE
 
 
 def _told(said: _Said, at: int) -> str:

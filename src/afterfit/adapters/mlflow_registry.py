@@ -281,6 +281,12 @@ def _load(folder: Path) -> tuple[Any, str, tuple[str, ...] | None]:
     """(model, flavor, names of its columns in the signature)."""
     from mlflow.models import Model
 
+    from afterfit.adapters.environments import LIBRARY, misfit
+
+    foreign = misfit(folder)
+    if foreign:
+        wanted = f"Adopt it from an environment with that {LIBRARY}, which is then used to serve it"
+        raise StoreError(f"the model can't be loaded here: {foreign.partition('. ')[0]}. {wanted}")
     kept = Model.load(str(folder))
     inputs = None if kept.signature is None else kept.signature.inputs
     names = tuple(inputs.input_names()) if inputs is not None and inputs.has_input_names() else None

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from afterfit.adapters.environments import misfit
 from afterfit.adapters.lane import NUMPY, Matrix, read_lane
 from afterfit.adapters.record_json import from_json
 from afterfit.errors import StoreError, WorkerError
@@ -38,8 +39,12 @@ _ARGMAX = frozenset(
         "MLPClassifier",
         "GaussianNB",
         "CalibratedClassifierCV",
+        "LGBMClassifier",
+        "XGBClassifier",
+        "XGBRFClassifier",
     )
 )
+_KNOWN_TO = ("sklearn.", "lightgbm.sklearn", "xgboost.sklearn")
 
 
 def folder_sha256(folder: Path) -> str:
@@ -90,10 +95,13 @@ def check_hash(folder: Path | str, wanted: str) -> Path:
     """The version's `model/` folder, once its files are known to be those that were registered.
 
     Raises:
-        ChangedError: they are not.
+        ChangedError: they are not, or are gone.
     """
     path = Path(folder) / "model"
-    found = folder_sha256(path)
+    try:
+        found = folder_sha256(path)
+    except StoreError as error:
+        raise ChangedError(str(error)) from error
     if found != wanted:
         raise ChangedError(
             f"{path} is not what was registered: sha256 {found[:12]}…, wanted {wanted[:12]}…; "
@@ -115,6 +123,9 @@ def load_model(version: ModelVersion, sha256: str | None = None) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     sys.dont_write_bytecode = True  # a model may bring code; a __pycache__ beside it would change the hash
     path = check_hash(version.folder, sha256 or version.model_sha256)
+    foreign = misfit(path)
+    if foreign:
+        raise WorkerError(f"version {version.version} can't be loaded here: {foreign}")
     try:
         return _unpack(path, yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))["flavors"])
     except Exception as error:  # loading runs the user's code, which may raise anything
@@ -270,7 +281,9 @@ def predicts_by_argmax(model: Any) -> bool:
         return predicts_by_argmax(model.steps[-1][1])
     if type(model).__module__ == "sklearn.model_selection._search" and hasattr(model, "best_estimator_"):
         return predicts_by_argmax(model.best_estimator_)
-    return type(model).__module__.startswith("sklearn.") and type(model).__name__ in _ARGMAX
+    if callable(getattr(model, "objective", None)):  # of boosting, by the user: then the scores are no probabilities
+        return False
+    return type(model).__module__.startswith(_KNOWN_TO) and type(model).__name__ in _ARGMAX
 
 
 def _flat(answer: np.ndarray) -> np.ndarray:

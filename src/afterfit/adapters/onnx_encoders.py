@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 ENCODERS = ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder", "SimpleImputer")
 MISSING = 0.0  # code of a null, also of a text outside a pandas category
-_KNOWN = 2  # rows of a table before those of known values: a null, and anything else; also the code of the first text
+FIRST_TEXT = (
+    2  # rows of a table before those of known values: a null, and anything else; also the code of the first text
+)
 _OTHER_TEXT = "\x00 another text \x00"
 MOST_CELLS = 2_000_000  # of all tables of one encoder, 16 MB
 
@@ -43,7 +45,7 @@ class Vocabulary:
 
     def codes(self, name: str) -> dict[str, float]:
         """Code by text; 0 is a null and 1 any other text."""
-        return {text: float(_KNOWN + i) for i, text in enumerate(self._known[name])}
+        return {text: float(FIRST_TEXT + i) for i, text in enumerate(self._known[name])}
 
 
 def is_encoder(part: Any) -> bool:
@@ -61,7 +63,7 @@ def tabulate(c: Compiler, part: Any, block: Block) -> Block:
 
     columns = _columns(c, part, block)
     ask = _asker(c, part, block)
-    base_row = [column.values[_KNOWN] for column in columns]
+    base_row = [column.values[FIRST_TEXT] for column in columns]
     base = ask([base_row])[0]
     tables = [_table(ask, base_row, base, j, column.values) for j, column in enumerate(columns)]
     owner = _owners(part, [table for table, _ in tables])
@@ -123,10 +125,10 @@ class _Known:
         """Row of its table for each value of x, (n_rows, 1) numbers."""
         if self.text:
             return x
-        known = np.asarray(self.values[_KNOWN:], dtype=float)
+        known = np.asarray(self.values[FIRST_TEXT:], dtype=float)
         equal = graph.double(graph.add("Equal", x, graph.constant(known.reshape(1, -1))))
         # 1 for a value that equals none of them, and their own rows for the others
-        row = graph.add("MatMul", equal, graph.constant(np.arange(len(known)).reshape(-1, 1) + _KNOWN - 1.0))
+        row = graph.add("MatMul", equal, graph.constant(np.arange(len(known)).reshape(-1, 1) + FIRST_TEXT - 1.0))
         row = graph.add("Add", row, graph.constant(1.0))
         return graph.add("Where", graph.add("IsNaN", x), graph.constant(0.0), row)
 
@@ -193,8 +195,8 @@ def _table(
     rows = [[*base_row[:j], value, *base_row[j + 1 :]] for value in values]
     table, refused = np.tile(base, (len(rows), 1)), np.zeros(len(rows), dtype=bool)
     try:
-        table[_KNOWN:] = ask(rows[_KNOWN:])
-        rest = range(_KNOWN)
+        table[FIRST_TEXT:] = ask(rows[FIRST_TEXT:])
+        rest = range(FIRST_TEXT)
     except (ValueError, TypeError, KeyError):  # texts that only another encoder of the same feature knows
         rest = range(len(rows))
     for i in rest:

@@ -1,4 +1,4 @@
-"""A fitted scikit-learn estimator or pipeline as one ONNX graph, in 64-bit floats, from the matrix of `lane.Matrix`.
+"""A fitted model of scikit-learn, LightGBM or XGBoost as one ONNX graph, from the matrix of `lane.Matrix`.
 
 What is listed in `_STEPS` is translated here, because float64 thresholds and nulls must come out as in scikit-learn;
 other numeric estimators go through skl2onnx. Whether the graph does the same is not believed: `lane_trial` tries it.
@@ -13,12 +13,19 @@ from typing import Any
 import numpy as np
 
 from afterfit.adapters.lane import INPUT, NARROW, Column, column_of
+from afterfit.adapters.onnx_boosting import lightgbm, xgboost
 from afterfit.adapters.onnx_encoders import ENCODERS, MISSING, Vocabulary, is_encoder, tabulate
 from afterfit.adapters.onnx_graph import Graph, RefusedError
 from afterfit.adapters.onnx_trees import Ensemble, hist_gradient_boosting, own_tree, trees_32
 from afterfit.records import Feature
 
-_LETS_INFINITY_PASS = ("HistGradientBoostingClassifier", "HistGradientBoostingRegressor", "ColumnTransformer")
+_LIGHTGBM = ("LGBMClassifier", "LGBMRegressor")
+_XGBOOST = ("XGBClassifier", "XGBRegressor", "XGBRFClassifier", "XGBRFRegressor")
+_LETS_INFINITY_PASS = (
+    *("HistGradientBoostingClassifier", "HistGradientBoostingRegressor", "ColumnTransformer"),
+    *(*_LIGHTGBM, *_XGBOOST),
+)
+_OURS = ("sklearn.", "lightgbm.sklearn", "xgboost.sklearn")  # where estimators come from that are looked up by name
 _PASSES = 2  # the first collects the texts that encoders know, the second uses them
 
 
@@ -49,8 +56,8 @@ class Compiler:
         if isinstance(part, str) and part == "passthrough":
             return block
         name = type(part).__name__
-        if not type(part).__module__.startswith("sklearn."):
-            raise RefusedError(f"{type(part).__module__}.{name} is not scikit-learn's")
+        if not type(part).__module__.startswith(_OURS):
+            raise RefusedError(f"{type(part).__module__}.{name} is not scikit-learn's, LightGBM's or XGBoost's")
         if name in ENCODERS and (name != "SimpleImputer" or self.has_text(block)):
             return tabulate(self, part, block)
         return _STEPS.get(name, _foreign)(self, part, block)
@@ -245,9 +252,10 @@ def _log_linear(c: Compiler, part: Any, block: Block) -> Block:
 
 def _logistic(c: Compiler, part: Any, block: Block) -> Block:
     x = c.dense(block, part)
-    nothing = c.graph.add("Sub", x, x)  # NaN where x is infinite, which the model refuses and a share of 1 would hide
-    nothing = c.graph.add("ReduceSum", nothing, c.graph.constant([1], np.int64), keepdims=1)
-    raw = c.graph.add("Add", _decision(c, part, Block(x)), nothing)
+    raw = _decision(c, part, Block(x))
+    if block.features is None:  # NaN where x became infinite, which the model refuses and a share of 1 would hide
+        nothing = c.graph.add("ReduceSum", c.graph.add("Sub", x, x), c.graph.constant([1], np.int64), keepdims=1)
+        raw = c.graph.add("Add", raw, nothing)
     if len(part.classes_) == 2:
         return Block(c.graph.add("Sigmoid", raw), width=1)
     return Block(c.graph.add("Softmax", raw, axis=1), width=len(part.classes_))
@@ -272,6 +280,16 @@ def _hist_raw(c: Compiler, part: Any, block: Block) -> str:
     if part._preprocessor is not None:  # native categories: ordinal codes first, then the numbers
         block = c.step(part._preprocessor, block)
     return hist_gradient_boosting(c.graph, part, c.dense(block, part))
+
+
+def _lightgbm(c: Compiler, part: Any, block: Block) -> Block:
+    found, width = lightgbm(c, part, block)
+    return Block(found, width=width)
+
+
+def _xgboost(c: Compiler, part: Any, block: Block) -> Block:
+    found, width = xgboost(c, part, block)
+    return Block(found, width=width)
 
 
 def _gradient_boosting(c: Compiler, part: Any, block: Block) -> Block:
@@ -387,4 +405,6 @@ _STEPS: dict[str, Callable[[Compiler, Any, Block], Block]] = {
     "TweedieRegressor": _log_linear,
     **dict.fromkeys(_LINEAR, _linear),
     **dict.fromkeys(_FORESTS, _forest),
+    **dict.fromkeys(_LIGHTGBM, _lightgbm),
+    **dict.fromkeys(_XGBOOST, _xgboost),
 }

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from afterfit.adapters.lane import INPUT, OUTPUT, Column, Matrix
+from afterfit.adapters.lane import GRAPH, INPUT, OUTPUT, Column, Matrix, read_lane
+from afterfit.adapters.model_folder import check_hash, probe, read_version
 from afterfit.errors import WorkerError
 from afterfit.records import Value
 
 _FATAL = 4  # log level: what goes wrong is raised, so it need not be printed too
+
+
+def open_graph(folder: Path | str, sha256: str) -> GraphScorer:
+    """The graph of a version, ready: its files are the registered ones, and the golden rows come out as they did then.
+
+    Raises:
+        ChangedError: the files are not the registered ones.
+        WorkerError: the golden rows come out otherwise.
+        RuntimeError: onnxruntime can't open it (a subclass of its own).
+    """
+    path = check_hash(folder, sha256)
+    version, lane = read_version(folder), read_lane(folder)
+    scorer = GraphScorer((path / GRAPH).read_bytes(), lane.columns, version.classes, raises=lane.raises)
+    probe(version, scorer.answer)
+    return scorer
 
 
 class GraphScorer:

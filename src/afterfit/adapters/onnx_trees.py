@@ -15,15 +15,22 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from afterfit.adapters.onnx_graph import Graph, RefusedError
 
 MOST_LEAVES = 2_000_000  # about 150 MB as a graph
-_AT_MOST, _MEMBER = 0, 6  # modes of a node: x <= threshold, x in a set
+_AT_MOST, _BELOW, _MEMBER = 0, 1, 6  # modes of a node: x <= threshold, x < threshold, x in a set
 _SUM = 1
 _NO_CATEGORY = 1e6  # stands in an empty set, which onnxruntime refuses; ordinal codes stay below 256
 
 
 @dataclass
 class Ensemble:
-    """The attributes of a TreeEnsemble node, filled tree by tree; the answer is the sum over the trees."""
+    """The attributes of a TreeEnsemble node, filled tree by tree; the answer is the sum over the trees.
 
+    Attributes:
+        dtype: of its input, thresholds and sums.
+        strict: a row goes left below the threshold, not at it.
+    """
+
+    dtype: type[np.floating[Any]] = np.float64
+    strict: bool = False
     features: list[int] = field(default_factory=list)
     splits: list[float] = field(default_factory=list)
     modes: list[int] = field(default_factory=list)
@@ -81,7 +88,7 @@ class Ensemble:
         self.features.append(feature)
         self.missing_true.append(int(missing_left))
         self.splits.append(threshold if categories is None else 0.0)
-        self.modes.append(_AT_MOST if categories is None else _MEMBER)
+        self.modes.append(_MEMBER if categories is not None else _BELOW if self.strict else _AT_MOST)
         if categories is not None:
             self.members += [
                 *(map(float, categories) if categories else [_NO_CATEGORY]),
@@ -93,7 +100,7 @@ class Ensemble:
 
     def add_to(self, graph: Graph, matrix: str, n_targets: int) -> str:
         """The sums, (n_rows, n_targets), as a tensor of the graph."""
-        members = {} if not self.members else {"membership_values": _tensor(self.members)}
+        members = {} if not self.members else {"membership_values": self._tensor(self.members)}
         return graph.add(
             "TreeEnsemble",
             matrix,
@@ -102,7 +109,7 @@ class Ensemble:
             aggregate_function=_SUM,
             post_transform=0,
             nodes_featureids=self.features,
-            nodes_splits=_tensor(self.splits),
+            nodes_splits=self._tensor(self.splits),
             nodes_modes=numpy_helper.from_array(np.array(self.modes, dtype=np.uint8)),
             nodes_missing_value_tracks_true=self.missing_true,
             nodes_truenodeids=self.children[0],
@@ -111,9 +118,12 @@ class Ensemble:
             nodes_falseleafs=self.is_leaf[1],
             tree_roots=self.roots,
             leaf_targetids=self.targets,
-            leaf_weights=_tensor(self.weights),
+            leaf_weights=self._tensor(self.weights),
             **members,
         )
+
+    def _tensor(self, values: Sequence[float]) -> TensorProto:
+        return numpy_helper.from_array(np.asarray(values, dtype=self.dtype))
 
 
 def hist_gradient_boosting(graph: Graph, model: Any, matrix: str) -> str:
@@ -174,7 +184,3 @@ def thresholds_of(graph: bytes) -> np.ndarray:
 
 def _members(bits: np.ndarray) -> list[int]:
     return [32 * word + bit for word, flags in enumerate(bits.tolist()) for bit in range(32) if flags >> bit & 1]
-
-
-def _tensor(values: Sequence[float]) -> TensorProto:
-    return numpy_helper.from_array(np.asarray(values, dtype=np.float64))

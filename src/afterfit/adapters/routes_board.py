@@ -50,9 +50,17 @@ class FileRoutesBoard:
         self._path = home / "routes.json"
 
     def publish(self, routes: Routes) -> None:
-        """Put up a snapshot, unless one with its number or a higher one hangs there. A damaged file is replaced."""
+        """Put up a snapshot, unless one with a higher number hangs there, or the same one. A damaged file is replaced.
+
+        One with the same number and other content is the same decision under new settings: a timeout, a fallback.
+        """
         with locked(self._home / "routes.lock"):
-            if routes.number > self._published():
+            there = self._published()
+            if (
+                there is None
+                or routes.number > there.number
+                or (routes.number == there.number and routes.models != there.models)
+            ):
                 write_atomic(self._path, routes_to_json(routes))
 
     def current(self) -> Routes:
@@ -72,11 +80,11 @@ class FileRoutesBoard:
         notes = [_read_note(path) for path in sorted(self._home.glob("gateways/*/ack.json"))]
         return [note.acknowledgement for note in notes if note is not None and _is_alive(note)]
 
-    def _published(self) -> int:
+    def _published(self) -> Routes | None:
         try:
-            return self.current().number
+            return self.current()
         except StoreError:
-            return -1  # what is there can't be used by anyone; the new snapshot heals it
+            return None  # what is there can't be used by anyone; the new snapshot heals it
 
 
 class GatewayDesk:

@@ -1,39 +1,37 @@
-"""The ASGI application: paths, status codes and JSON around the service. No error leaves without saying what to do."""
+"""The ASGI edge: paths, status codes, sizes and headers around the dialects. No error leaves without saying what to do."""
 
 from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
+import uuid_utils
 
 from afterfit.errors import AfterfitError, DuplicateError, InputError, StoreError, UnknownNameError, WorkerError
-from afterfit.gateway.requests import decode, predict_request
+from afterfit.gateway.protocols import invocations, openapi, v1, v2
+from afterfit.gateway.protocols.reply import Headers, Reply
 from afterfit.gateway.service import Service
 from afterfit.gateway.signature import SignatureError
-from afterfit.records import Role, Value
 
 log = logging.getLogger("afterfit.gateway")
 MOST_BYTES = 8 * 2**20
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Reply = tuple[int, Any, list[tuple[bytes, bytes]]]
+Handler = Callable[..., Awaitable[Reply]]  # of service, body, and the names in the path
 
-_JSON = (b"content-type", b"application/json")
+_JSON, _TEXT = (b"content-type", b"application/json"), (b"content-type", b"text/plain; charset=utf-8")
+_VISIBLE = bytes(range(0x20, 0x7F))
+_LONGEST = 200  # bytes of an id that a caller gives to a request
 _encode = msgspec.json.Encoder().encode
-
-
-class _Answer(msgspec.Struct, gc=False):
-    """What a caller gets for one row."""
-
-    id: str
-    prediction: Value
-    scores: tuple[float, ...] | None
-    version: int
-    role: Role
+_PATHS = (
+    "/v1/models/NAME/predict, /v1/models/NAME/outcomes, /v1/models, /v1/models/NAME, /v2/models/NAME/infer, /invocations, "
+    "/healthz, /readyz; /openapi.json describes them all"
+)
 
 
 class TooLargeError(InputError):
@@ -65,104 +63,128 @@ class App:
         """One request."""
         if scope["type"] != "http":
             return
-        status, body, headers = await self._reply(scope, receive)
-        content = _encode(body)
-        head = [_JSON, (b"content-length", b"%d" % len(content)), *headers]
+        length, back = _head(scope["headers"])
+        status, content, headers = await self._reply(scope, receive, length)
+        head = [(b"content-length", b"%d" % len(content)), *headers, *back]
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": content})
 
-    async def _reply(self, scope: Message, receive: Receive) -> Reply:
+    async def _reply(self, scope: Message, receive: Receive, length: int) -> tuple[int, bytes, Headers]:
+        path: str = scope["path"]
         try:
-            name, model = _route(scope["method"], scope["path"])
-            handler: Callable[..., Awaitable[Reply]] = getattr(self, f"_{name}")
-            if scope["method"] == "POST":
-                return await handler(model, await _body(scope, receive))
-            return await handler(model)
+            handler, names = _route(scope["method"], path)
+            body = await _body(receive, length) if scope["method"] == "POST" else b""
+            status, answer, headers = await handler(self._service, body, *names)
+            if isinstance(answer, bytes):
+                return status, answer, [_TEXT, *headers]
+            return status, _encode(answer), [_JSON, *headers]
         except AfterfitError as error:
-            return _refusal(error)
+            status, message, headers = _refusal(error)
+            problems = error.problems if isinstance(error, SignatureError) else []
         except Exception:  # noqa: BLE001  the process boundary: a caller must not see the insides of a defect of ours
-            log.error("a defect of the gateway: %s %s\n%s", scope["method"], scope["path"], traceback.format_exc())
-            return _problem(503, "the gateway met a defect of its own and logged it; please report gateway.log")
-
-    async def _predict(self, model: str, body: bytes) -> Reply:
-        lane = self._service.lane(model)
-        rows = await self._service.predict(lane, predict_request(body, lane.signature, self._service.now()))
-        versions = ",".join(map(str, sorted({r.version for r in rows})))
-        answers = [_Answer(r.id, r.prediction, r.scores, r.version, r.role) for r in rows]
-        return 200, {"predictions": answers}, [(b"x-afterfit-version", versions.encode())]
-
-    async def _outcomes(self, model: str, body: bytes) -> Reply:
-        self._service.lane(model)
-        data = decode(body)
-        if set(data) != {"outcomes"}:
-            raise InputError(f'wanted {{"outcomes": [...]}} and nothing else, found the keys {sorted(data)}')
-        return 200, {"results": await self._service.outcomes(model, data["outcomes"])}, []
-
-    async def _models(self, _model: str) -> Reply:
-        return 200, {"models": sorted(self._service.fleet.lanes), "routes": self._service.fleet.number}, []
-
-    async def _model(self, model: str) -> Reply:
-        lane = self._service.lane(model)
-        versions = [
-            {
-                "version": t.version,
-                "role": t.role.value,
-                "weight": t.weight,
-                "lane": lane.kinds[t.version][0],
-                "lane_why": lane.kinds[t.version][1] or None,
-                "pid": lane.workers[t.version].pid,
-                "problem": lane.workers[t.version].problem or None,
-            }
-            for t in lane.routes.targets
-        ]
-        features = [{"name": f.name, "kind": f.kind, "nullable": f.nullable} for f in lane.version.features]
-        return 200, {"model": model, "task": lane.routes.task.value, "versions": versions, "features": features}, []
-
-    async def _healthz(self, _model: str) -> Reply:
-        return 200, {"status": "alive"}, []
-
-    async def _readyz(self, _model: str) -> Reply:
-        ready = self._service.fleet.champions_answer()
-        problems = self._service.fleet.problems()
-        return 200 if ready else 503, {"status": "ready" if ready else "not ready", "problems": problems}, []
+            log.error("a defect of the gateway: %s %s\n%s", scope["method"], path, traceback.format_exc())
+            status, headers, problems = 503, [], []
+            message = "the gateway met a defect of its own and logged it; please report gateway.log"
+        return status, _encode(_dialect(path).problem(status, message, problems)), [_JSON, *headers]
 
 
-def _refusal(error: AfterfitError) -> Reply:
+def _refusal(error: AfterfitError) -> tuple[int, str, Headers]:
     if isinstance(error, SignatureError):
-        return _problem(400, "the rows do not fit the model's signature", problems=error.problems)
+        return 400, "the rows do not fit the model's signature", []
     if isinstance(error, WrongMethodError):
-        return _problem(405, str(error), headers=[(b"allow", error.wanted.encode())])
+        return 405, str(error), [(b"allow", error.wanted.encode())]
     if isinstance(error, WorkerError | StoreError):
-        return _problem(503, f"{error}; try again", headers=[(b"retry-after", b"1")])
-    return _problem(next((s for kind, s in _STATUS if isinstance(error, kind)), 400), str(error))
+        return 503, f"{error}; try again", [(b"retry-after", b"1")]
+    return next((s for kind, s in _STATUS if isinstance(error, kind)), 400), str(error), []
 
 
-def _route(method: str, path: str) -> tuple[str, str]:
-    """(handler, model) of a request."""
-    wanted, model, name = "GET", "", ""
-    match path.split("/"):
-        case ["", "v1", "models", model, ("predict" | "outcomes") as name] if model:
-            wanted = "POST"
-        case ["", "v1", "models", model] if model:
-            name = "model"
-        case ["", "v1", ("models" as name)] | ["", ("healthz" | "readyz") as name]:
-            pass
-        case _:
-            raise NoPathError(
-                f"no such path {path!r}; known: /v1/models/NAME/predict, /v1/models/NAME/outcomes, "
-                "/v1/models, /v1/models/NAME, /healthz, /readyz"
-            )
+def _dialect(path: str) -> Any:
+    """The module that words an error on this path."""
+    if path == "/v2" or path.startswith("/v2/"):
+        return v2
+    return invocations if path in ("/ping", "/health", "/version") or path.endswith("/invocations") else v1
+
+
+@lru_cache(maxsize=1024)
+def _route(method: str, path: str) -> tuple[Handler, Sequence[str]]:
+    """(handler, the names in the path) of a request. Errors are not cached, so junk can't fill it."""
+    wanted, handler, names = _post(path) or _get(path)
     if method != wanted:
         raise WrongMethodError(path, wanted, method)
-    return name, model
+    return handler, names
 
 
-async def _body(scope: Message, receive: Receive) -> bytes:
+def _post(path: str) -> tuple[str, Handler, Sequence[str]] | None:
+    match path.split("/"):
+        case ["", "v1", "models", model, "predict"] if model:
+            return "POST", v1.predict, (model,)
+        case ["", "v1", "models", model, "outcomes"] if model:
+            return "POST", v1.outcomes, (model,)
+        case ["", "v1", "models", model, "invocations"] if model:
+            return "POST", invocations.invocations, (model,)
+        case ["", "invocations"]:
+            return "POST", invocations.invocations, ()
+        case ["", "v2", "models", model, "infer"] if model:
+            return "POST", v2.infer, (model,)
+        case ["", "v2", "models", model, "versions", version, "infer"] if model and version:
+            return "POST", v2.infer, (model, version)
+    return None
+
+
+_FIXED: dict[str, Handler] = {
+    "/v1/models": v1.models,
+    "/healthz": v1.healthz,
+    "/readyz": v1.readyz,
+    "/v2": v2.server,
+    "/v2/": v2.server,
+    "/v2/health/live": v2.live,
+    "/v2/health/ready": v2.ready,
+    "/ping": invocations.ping,
+    "/health": invocations.ping,
+    "/version": invocations.version,
+    "/openapi.json": openapi.description,
+}
+
+
+def _get(path: str) -> tuple[str, Handler, Sequence[str]]:
+    if path in _FIXED:
+        return "GET", _FIXED[path], ()
+    match path.split("/"):
+        case ["", "v1", "models", model] if model:
+            return "GET", v1.model, (model,)
+        case ["", "v2", "models", model, *names] if model:
+            match names:
+                case [] | ["versions", _] if all(names):
+                    return "GET", v2.metadata, (model, *names[1:])
+                case ["ready"]:
+                    return "GET", v2.model_ready, (model,)
+                case ["versions", version, "ready"] if version:
+                    return "GET", v2.model_ready, (model, version)
+    raise NoPathError(f"no such path {path!r}; known: {_PATHS}")
+
+
+def _head(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, Headers]:
+    """(the length that the body is said to have, the headers that go back whatever comes)."""
+    length, request, trace = 0, b"", b""
+    for name, value in headers:
+        if name == b"content-length":
+            length = int(value) if value.isdigit() else 0
+        elif name == b"x-request-id":
+            request = value
+        elif name == b"traceparent":
+            trace = value
+    if not request or len(request) > _LONGEST or request.translate(None, _VISIBLE):
+        request = str(uuid_utils.uuid7()).encode()
+    if not trace or len(trace) > _LONGEST or trace.translate(None, _VISIBLE):
+        return length, [(b"x-request-id", request)]
+    return length, [(b"x-request-id", request), (b"traceparent", trace)]
+
+
+async def _body(receive: Receive, length: int) -> bytes:
     """The whole body; one above the limit is refused before it is read."""
     too_large = f"the body is larger than {MOST_BYTES // 2**20} MiB; send fewer rows a request"
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > MOST_BYTES:
-            raise TooLargeError(too_large)
+    if length > MOST_BYTES:
+        raise TooLargeError(too_large)
     parts = bytearray()
     while True:
         message = await receive()
@@ -174,12 +196,3 @@ async def _body(scope: Message, receive: Receive) -> bytes:
         if not message.get("more_body", False):
             return bytes(parts + part) if parts else part
         parts += part
-
-
-def _problem(
-    status: int, message: str, *, problems: list[str] | None = None, headers: Sequence[tuple[bytes, bytes]] = ()
-) -> Reply:
-    error: dict[str, Any] = {"message": message}
-    if problems:
-        error["problems"] = problems
-    return status, {"error": error}, [*headers]

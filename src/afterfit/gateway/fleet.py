@@ -9,21 +9,26 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from afterfit.adapters.lane import ONNX, PYTHON, read_lane
+from afterfit.adapters.lane import PYTHON, read_lane
 from afterfit.adapters.model_folder import read_version
 from afterfit.errors import StoreError, WorkerError
+from afterfit.gateway.fallback import Fallback, LastAnswers
 from afterfit.gateway.local import Local, has_graph
+from afterfit.gateway.memory import most
 from afterfit.gateway.signature import Columns, Signature, SignatureError
 from afterfit.gateway.workers import Worker
 from afterfit.records import Feature, ModelRoutes, ModelVersion, Role, Routes, Target, Value
 from afterfit.rollout.assignment import choose
 
 log = logging.getLogger("afterfit.gateway")
-CHAMPION_SECONDS = 5.0  # least time for the champion, whatever the timeout: nobody is left who could answer instead
+PART = (
+    0.25  # of the deadline that one call of the champion may take, whatever the timeout: few are left to ask after it
+)
 GRACE = 5.0  # seconds, beyond the timeout, for which requests that began before a switch may need what is gone
 Runner = Worker | Local
-# model, version, folder, hash, and whether it is in this process: other files are another runner
-Place = tuple[str, int, str, str, bool]
+HERE, OWN, COPIES = "this process", "a process", "a process to which others go first"
+# model, version, folder, hash, and one of the three above: other files are another runner
+Place = tuple[str, int, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Lane:
     workers: Mapping[int, Runner]  # who answers callers
     kinds: Mapping[int, tuple[str, str]]  # onnx, numpy or python, and why not a faster one
     shadows: Mapping[int, Worker]  # who scores copies; never in this process
+    fallback: Fallback  # the answer when no version has one
 
     @property
     def champion(self) -> int:
@@ -53,6 +59,27 @@ class Lane:
         """(version, share) of those that callers reach, the champion first."""
         served = [t for t in self.routes.targets if t.weight > 0]
         return [(t.version, t.weight) for t in sorted(served, key=lambda t: t.role is not Role.CHAMPION)]
+
+    def seconds(self, version: int) -> float:
+        """How long one call of a version may take, of at most MOST_ROWS rows."""
+        timeout = self.routes.timeout
+        if self.role(version) in (Role.CHAMPION, Role.STANDBY):
+            return max(timeout, PART * self.routes.deadline)
+        return timeout
+
+    @property
+    def spare(self) -> int | None:
+        """The champion before, if it is warm: it answers when the champion can't."""
+        version = self._standby
+        if version is None:
+            return None
+        worker = self.workers[version]
+        asked = not worker.problem and not (worker.breaker is not None and worker.breaker.open)
+        return version if asked else None
+
+    @cached_property
+    def _standby(self) -> int | None:
+        return next((t.version for t in self.routes.targets if t.role is Role.STANDBY), None)
 
     def columns(self, version: int, rows: Sequence[Mapping[str, Value]], checked: Columns) -> Columns:
         """What a version wants of rows that fit the champion, whose columns are `checked`.
@@ -73,6 +100,11 @@ class Lane:
         if candidate is None:
             return None
         return self.champion if version == candidate.version else candidate.version
+
+    @property
+    def shadowed(self) -> bool:
+        """Whether copies of rows go to another version."""
+        return self._candidate is not None
 
     @cached_property
     def _candidate(self) -> Target | None:
@@ -96,6 +128,7 @@ class Fleet:
         self._no_local: dict[Place, str] = {}  # whose graph can't be used here, and why
         self._leaving: dict[Place, asyncio.Task[None]] = {}
         self._seen_deaths: dict[str, int] = {}
+        self._last: dict[str, LastAnswers] = {}  # model -> what was answered last, whatever the routes
         self.lanes: dict[str, Lane] = {}
         self.number = 0  # of the routes that are in force whole
         self.refused: dict[str, str] = {}  # "model/version" of champions that could not be loaded -> why
@@ -112,6 +145,7 @@ class Fleet:
         self._start(routes.models)
         for name in self.lanes.keys() - routes.models.keys():
             del self.lanes[name]
+            self._last.pop(name, None)
         old = last_good.models if last_good is not None else {}
         told = await asyncio.gather(*(self._switch(m, routes.number, old.get(n)) for n, m in routes.models.items()))
         self.refused = dict(problem for problem in told if problem is not None)
@@ -128,6 +162,8 @@ class Fleet:
             for version, runner in [*lane.shadows.items(), *lane.workers.items()]:
                 if runner.complaint:
                     found[f"{name}/{version}"] = runner.complaint
+            if lane.fallback.problem:
+                found[f"{name}/fallback"] = lane.fallback.problem
         return found | self.refused
 
     def runs(self, model: str, version: int, runner: Runner) -> bool:
@@ -143,6 +179,14 @@ class Fleet:
             if worker.deaths:
                 self._seen_deaths[worker.name] = worker.deaths
         return dict(self._seen_deaths)
+
+    def memory(self) -> dict[str, float]:
+        """Most MB that the process of a version took so far, from its probe on, by "model/version"."""
+        found: dict[str, float] = {}
+        for worker in self._workers.values():
+            if isinstance(worker, Worker) and worker.memory:
+                found[worker.name] = round(max(worker.memory, found.get(worker.name, 0.0)), 1)
+        return found
 
     def champions_answer(self) -> bool:
         """Whether every routed champion answers right now."""
@@ -166,37 +210,40 @@ class Fleet:
                         leaving.cancel()
                     there = self._workers.get(place)
                     if there is None or (isinstance(there, Local) and there.changed):  # somebody may have mended it
-                        self._workers[place] = self._run(place, target)
+                        there = self._workers[place] = self._run(place, target)
+                    if isinstance(there, Worker):
+                        there.memory_limit = most(model.worker_memory)
 
     def _run(self, place: Place, target: Target) -> Runner:
         name = f"{place[0]}/{target.version}"
-        if place[-1]:
+        if place[-1] == HERE:
             return Local(name, target)
-        return Worker(name, target, self._log_folder / f"worker-{place[0]}-{target.version}.log")
+        file = self._log_folder / f"worker-{place[0]}-{target.version}.log"
+        return Worker(name, target, file, yields=place[-1] == COPIES)
 
     def _places(self, model: ModelRoutes, target: Target) -> list[Place]:
         """Where a version runs: in this process for callers where it can, in a process of its own to score copies."""
-        here = self._serving(model.model, target)
-        return (
-            [here] if not here[-1] or not _scores_copies(model, target) else [here, _place(model.model, target, False)]
-        )
+        serving = self._serving(model.model, target)
+        apart = serving[-1] == HERE and _scores_copies(model, target)
+        return [serving, _place(model.model, target, COPIES)] if apart else [serving]
 
     def _kind(self, model: str, target: Target) -> tuple[str, str]:
         """The lane that a version is in, and why not in a faster one."""
-        place = self._serving(model, target)
+        runner = self._workers[self._serving(model, target)]
         try:
             record = read_lane(target.folder)
         except StoreError as error:
             return PYTHON, str(error)
-        if place[-1] or record.lane != ONNX:
+        if isinstance(runner, Local) or runner.problem:
             return record.lane, record.why
-        unusable = self._no_local.get(_place(model, target, True), "onnxruntime is not installed")
-        return PYTHON, "shadows run in a process of their own" if target.role is Role.SHADOW else unusable
+        lane, why = runner.lane
+        return lane, why or self._no_local.get(_place(model, target, HERE), "")
 
     def _serving(self, model: str, target: Target) -> Place:
-        here = _place(model, target, True)
-        may = target.role is not Role.SHADOW and here not in self._no_local and has_graph(target)
-        return here if may else _place(model, target, False)
+        here = _place(model, target, HERE)
+        if target.role is Role.SHADOW:
+            return _place(model, target, COPIES)
+        return here if here not in self._no_local and has_graph(target) else _place(model, target, OWN)
 
     async def _switch(self, model: ModelRoutes, number: int, spare: ModelRoutes | None) -> tuple[str, str] | None:
         """Put one model on its new routes once its versions have answered; else tell which champion can't, and why."""
@@ -250,6 +297,7 @@ class Fleet:
         also = {f.name for features in wanted.values() for f in features}
         signature = Signature(version.features, also)
         others = {v: Signature(features, signature.names) for v, features in wanted.items()}
+        last = self._last.setdefault(model.model, LastAnswers())
         return Lane(
             number=number,
             routes=model,
@@ -261,13 +309,14 @@ class Fleet:
             shadows={
                 t.version: scorer
                 for t in model.targets
-                if isinstance(scorer := self._workers.get(_place(model.model, t, False)), Worker)
+                if isinstance(scorer := self._workers[self._places(model, t)[-1]], Worker)
             },
+            fallback=Fallback(model.fallback, version, last),
         )
 
 
-def _place(model: str, target: Target, here: bool) -> Place:
-    return model, target.version, target.folder, target.sha256, here
+def _place(model: str, target: Target, where: str) -> Place:
+    return model, target.version, target.folder, target.sha256, where
 
 
 def _scores_copies(model: ModelRoutes, target: Target) -> bool:

@@ -10,14 +10,14 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from afterfit.adapters.lane import GRAPH, ONNX, read_lane
-from afterfit.adapters.model_folder import ChangedError, check_hash, probe, read_version
+from afterfit.adapters.lane import ONNX, read_lane
+from afterfit.adapters.model_folder import ChangedError
 from afterfit.errors import StoreError, WorkerError
+from afterfit.gateway.breaker import Breaker
 from afterfit.gateway.signature import Columns
-from afterfit.gateway.workers import MOST_ROWS, SERVED, Answer, CrashError
+from afterfit.gateway.workers import MOST_ROWS, SERVED, AbsentError, Answer
 from afterfit.records import Target
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Local:
     """
 
     pid: int | None = None  # it has no process of its own
+    breaker: Breaker | None = None  # it answers or refuses at once, so nobody need be kept from waiting for it
     deaths = 0
 
     def __init__(self, name: str, target: Target) -> None:
@@ -96,11 +97,11 @@ class Local:
             timeout: seconds that MOST_ROWS rows may take.
 
         Raises:
-            CrashError: it is not there.
+            AbsentError: it is not there.
             WorkerError: the model has no answer to a row, or was too busy.
         """
         if self._scorer is None:
-            raise CrashError(f"{self.name} is not there: {self.problem}")
+            raise AbsentError(f"{self.name} is not there: {self.problem}")
         n_rows = len(next(iter(columns.values()), ()))
         answer = self.now(columns, n_rows)
         if answer is not None:
@@ -134,19 +135,6 @@ class Local:
 
 
 def _load(target: Target) -> GraphScorer:
-    """Hash, open, and try the golden rows.
+    from afterfit.adapters.onnx_session import open_graph  # here: a machine without onnxruntime has other lanes
 
-    Raises:
-        ChangedError: the files are not the registered ones.
-        WorkerError: the golden rows come out otherwise.
-    """
-    from afterfit.adapters.onnx_session import GraphScorer
-
-    try:
-        path = check_hash(target.folder, target.sha256)
-    except StoreError as error:
-        raise ChangedError(str(error)) from error
-    version, lane = read_version(target.folder), read_lane(target.folder)
-    scorer = GraphScorer((Path(path) / GRAPH).read_bytes(), lane.columns, version.classes, raises=lane.raises)
-    probe(version, scorer.answer)
-    return scorer
+    return open_graph(target.folder, target.sha256)

@@ -13,16 +13,20 @@ import socket
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 
 from afterfit.adapters.journal import SqliteJournal
+from afterfit.adapters.journal_aside import open_journal
 from afterfit.adapters.routes_board import FileRoutesBoard, GatewayDesk
+from afterfit.config import DURABILITIES, Config
 from afterfit.errors import AfterfitError, SetupError
 from afterfit.gateway.app import App
 from afterfit.gateway.fleet import Fleet
 from afterfit.gateway.follower import Follower
+from afterfit.gateway.redacting import Redactions
 from afterfit.gateway.service import Service
 from afterfit.gateway.whole_replies import HttpProtocol
 from afterfit.records import Acknowledgement
@@ -49,19 +53,33 @@ class _Server(uvicorn.Server):
 class Gateway:
     """One gateway process from start to stop."""
 
-    def __init__(self, home: Path, gateway: str, listener: socket.socket, *, request_clock: bool) -> None:
+    def __init__(
+        self,
+        home: Path,
+        gateway: str,
+        listener: socket.socket,
+        *,
+        request_clock: bool,
+        durability: str = Config.durability,
+    ) -> None:
         host, port = listener.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._name = gateway
         self._listener = listener
         self._board, self._desk = FileRoutesBoard(home), GatewayDesk(home, gateway)
-        self._journal = SqliteJournal(home / "journal" / f"{gateway}.db")
+        self._redactions = Redactions(home)
+        path = home / "journal" / f"{gateway}.db"
+        make = partial(SqliteJournal, durability=durability, redact=self._redactions.of)
+        self._journal, self._damage = open_journal(path, make, _now())
+        if self._damage:
+            log.error("%s", self._damage)
         self._log_folder = home / "logs"
         self._request_clock = request_clock
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         fleet = Fleet(self._log_folder)
+        self._redactions.lanes = fleet.lanes
         service = Service(fleet, self._journal, clock=_now, request_clock=self._request_clock)
         follower = Follower(self._board, self._desk, fleet, lambda trouble: self._acknowledgement(service, trouble))
         server = _Server(_config(App(service)))
@@ -87,16 +105,20 @@ class Gateway:
     def _acknowledgement(self, service: Service, trouble: str) -> Acknowledgement:
         problems, dropped = service.fleet.problems(), service.shadows.dropped
         lost = {"journal lost": self._journal.lost_shadows} if self._journal.lost_shadows else {}
+        troubles = {"routes": trouble, "journal": self._damage, "log": service.log_problem}
+        unlogged = {f"{model} not logged": n for model, n in self._journal.losses.by_model.items()}
         return Acknowledgement(
             gateway=self._name,
             number=service.fleet.number,
             at=_now(),
             pid=os.getpid(),
             url=self.url,
-            problems=problems | {"routes": trouble} if trouble else problems,
+            problems=problems | {what: told for what, told in troubles.items() if told},
             served=dict(service.served),
-            dropped=dropped | lost,
+            dropped=dropped | lost | unlogged,
             restarts=service.fleet.restarts(),
+            degraded=dict(service.degraded),
+            memory=service.fleet.memory(),
         )
 
 
@@ -150,13 +172,15 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8600)
     parser.add_argument("--id", default="gateway-1")
+    parser.add_argument("--durability", choices=DURABILITIES, default=Config.durability)
     parser.add_argument("--clock", choices=("machine", "request"), default="machine")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         options.home.mkdir(parents=True, exist_ok=True)
         listener = listen(options.host, options.port)
-        gateway = Gateway(options.home, options.id, listener, request_clock=options.clock == "request")
+        clock = options.clock == "request"
+        gateway = Gateway(options.home, options.id, listener, request_clock=clock, durability=options.durability)
     except (AfterfitError, OSError) as error:
         sys.stderr.write(f"gateway: {error}\n")
         return NOT_READY

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
-from typing import Any
 
 import uuid_utils
 
-from afterfit.errors import InputError, UnknownNameError, WorkerError
-from afterfit.gateway.fleet import CHAMPION_SECONDS, Fleet, Lane, Runner
-from afterfit.gateway.requests import MOST_ROWS, PredictRequest, outcome
+from afterfit.errors import InputError, StoreError, UnknownNameError, WorkerError
+from afterfit.feedback.told import outcome
+from afterfit.gateway.fleet import Fleet, Lane
+from afterfit.gateway.ladder import Reply, Rows, descend, time_for
+from afterfit.gateway.requests import MOST_ROWS, PredictRequest
 from afterfit.gateway.shadows import Shadows
 from afterfit.gateway.signature import Columns, pick
-from afterfit.gateway.workers import Answer, CrashError
 from afterfit.ports import Journal
-from afterfit.records import Prediction, Status, Value
+from afterfit.records import Prediction, Role, Status
 
-PATIENCE = 20.0  # seconds a caller may wait for the restart of a champion's worker that was killed
-CHAMPION_TRIES = 3  # deaths under the same rows, then the rows are to blame
+log = logging.getLogger("afterfit.gateway")
+TELL_EVERY = 10.0  # seconds between two lines in the log about answers that could not be logged
 
 
 class NobodyAnsweredError(WorkerError):
-    """Neither the routed version nor the champion answered; the attempt is logged."""
+    """No version answered, and no fallback is configured; the attempt is logged."""
 
 
 @dataclass(slots=True)
@@ -39,25 +40,18 @@ class _Part:
     at: Sequence[int]  # positions in the request
 
 
-@dataclass(slots=True)
-class _Reply:
-    """Who answered one part; `failed` and `failure` tell of the version that should have, or of the first try."""
-
-    version: int
-    status: Status = Status.OK
-    answer: Answer | None = None
-    failed: int | None = None
-    failure: str | None = None
-
-
 class Service:
     """The protocol-free heart of the gateway."""
 
     def __init__(self, fleet: Fleet, journal: Journal, *, clock: Callable[[], datetime], request_clock: bool) -> None:
         self.fleet = fleet
         self.served: Counter[str] = Counter()
+        self.degraded: Counter[str] = Counter()  # "model/role that answered instead, or nobody" -> rows
         self._journal = journal
         self._clock = clock
+        self.unlogged: Counter[str] = Counter()  # model -> rows that were answered and are not in the log
+        self.log_problem = ""  # what was lost, and why
+        self._tell_at = 0.0
         self._request_clock = request_clock  # replays and demos: the time of the request is the time of the log
         self.shadows = Shadows(fleet, journal, self._logged_at)
 
@@ -95,13 +89,16 @@ class Service:
             at = [i for part in parts for i in part.at]
             by_row = dict(zip(at, chain.from_iterable(answers), strict=True))
             predictions = [by_row[i] for i in range(len(at))]
-        failed = [replace(p, id=str(uuid_utils.uuid7())) for p in predictions if p.status is Status.ERROR]
-        await self._journal.predictions(failed or predictions)
         model = lane.routes.model
-        if failed:  # logged under ids of their own: the caller may send the same ids again
-            raise NobodyAnsweredError(f"version {lane.champion} of {model} could not answer: {failed[0].failure}")
+        if [p for p in predictions if p.status is not Status.OK]:
+            await self._tell(lane, predictions)
+        try:
+            await self._journal.predictions(predictions)
+        except StoreError as error:
+            self._lose(predictions, error)
+            return [replace(p, status=Status.UNLOGGED) for p in predictions]
         self.served[model] += len(predictions)
-        self.shadows.offer(lane, request.columns, predictions)
+        self.shadows.offer(lane, predictions)
         return predictions
 
     async def outcomes(self, model: str, items: object) -> list[dict[str, str]]:
@@ -125,26 +122,54 @@ class Service:
             results[i] = {"status": status}
         return results
 
+    async def _tell(self, lane: Lane, predictions: list[Prediction]) -> None:
+        """Count answers that are not the routed version's own; where nobody answered, log that and say so."""
+        model = lane.routes.model
+        failed = [replace(p, id=str(uuid_utils.uuid7())) for p in predictions if p.status is Status.ERROR]
+        if not failed:
+            self.degraded.update(f"{model}/{p.role.value}" for p in predictions if p.status is not Status.OK)
+            return
+        self.degraded[f"{model}/nobody"] += len(failed)
+        try:  # under ids of their own: the caller may send the same ids again
+            await self._journal.predictions(failed)
+        except StoreError as error:
+            self._lose(failed, error)
+        raise NobodyAnsweredError(f"version {lane.champion} of {model} could not answer: {failed[0].failure}")
+
+    def _lose(self, rows: list[Prediction], why: StoreError) -> None:
+        """Callers are answered although the log takes nothing: that is counted, and told."""
+        self._journal.lost(rows)
+        model, now = rows[0].model, time.monotonic()
+        self.unlogged[model] += len(rows)
+        self.log_problem = (
+            f"{self.unlogged.total()} answers are not in the log, the newest of {self.now():%F %T}: {why}"
+        )
+        if now >= self._tell_at:
+            self._tell_at = now + TELL_EVERY
+            log.error("%s", self.log_problem)
+
     async def _answer(self, lane: Lane, part: _Part, request: PredictRequest) -> list[Prediction]:
         """The rows of a part as they will be logged, in its order."""
         began = time.perf_counter()
         n_rows, columns = len(part.at), request.columns
         if n_rows < len(request.rows):
             columns = pick(columns, part.at)
-        reply = _Reply(part.version)
-        if part.version != lane.champion:
-            await _candidate(lane, part, columns, request.rows, reply)
-        if reply.answer is None:
-            await _champion(lane, columns, n_rows, reply)
+        reply = _at_once(lane, part, columns)
+        if reply is None:
+            until = time.monotonic() + time_for(lane, n_rows)
+            sent, keys = [request.rows[i] for i in part.at], [request.keys[i] for i in part.at]
+            reply = await descend(lane, part.version, Rows(sent, columns, keys, until))
+        if lane.fallback.last is not None and reply.answer is not None and reply.role is not Role.FALLBACK:
+            lane.fallback.last.remember([request.keys[i] for i in part.at], reply.answer)
         latency = (time.perf_counter() - began) * 1000.0
         predictions, scores = reply.answer or ([None] * n_rows, None)
-        now, role = self._clock(), lane.role(reply.version)
+        now = self._clock()
         return [
             Prediction(
                 id=request.ids[i],
                 model=lane.routes.model,
                 version=reply.version,
-                role=role,
+                role=reply.role,
                 time=request.times[i],
                 logged_at=request.times[i] if self._request_clock else now,
                 features=request.rows[i],
@@ -166,41 +191,15 @@ class Service:
         return about if self._request_clock else self._clock()
 
 
-async def _ask(worker: Runner, columns: Columns, n_rows: int, timeout: float, **how: Any) -> Answer:
-    """The answer of a version; one that answers at once, in this process, costs no switch of tasks."""
-    answer = worker.now(columns, n_rows)
-    return answer if answer is not None else await worker.predict(columns, timeout, **how)
-
-
-async def _candidate(
-    lane: Lane, part: _Part, columns: Columns, rows: Sequence[Mapping[str, Value]], reply: _Reply
-) -> None:
-    """Ask the version that is not the champion; where it fails, say so, for the champion must answer."""
+def _at_once(lane: Lane, part: _Part, columns: Columns) -> Reply | None:
+    """The champion's answer where it has one in this process; None sends the rows down the ladder."""
+    if part.version != lane.champion:
+        return None
     try:
-        wanted = lane.columns(part.version, [rows[i] for i in part.at], columns)
-        reply.answer = await _ask(lane.workers[part.version], wanted, len(part.at), lane.routes.timeout)
-    except WorkerError as error:
-        reply.version, reply.status = lane.champion, Status.FALLBACK
-        reply.failed, reply.failure = part.version, str(error)
-
-
-async def _champion(lane: Lane, columns: Columns, n_rows: int, reply: _Reply) -> None:
-    """Ask the champion, waiting for its restart if it was killed; or say why there is no answer."""
-    worker, timeout = lane.workers[lane.champion], max(lane.routes.timeout, CHAMPION_SECONDS)
-    deadline = time.monotonic() + PATIENCE + timeout
-    problem = ""
-    for number in range(CHAMPION_TRIES):
-        left = deadline - time.monotonic()
-        try:
-            reply.answer = await _ask(worker, columns, n_rows, timeout, patience=left, alone=number > 0)
-            return
-        except WorkerError as error:
-            problem = str(error)
-            if reply.failed is None:
-                reply.failed, reply.failure = lane.champion, problem
-            if not isinstance(error, CrashError):
-                break
-    reply.status, reply.failure = Status.ERROR, problem
+        answer = lane.workers[part.version].now(columns, len(part.at))
+    except WorkerError:
+        return None
+    return None if answer is None else Reply(part.version, Role.CHAMPION, answer=answer)
 
 
 def _parts(lane: Lane, keys: Sequence[str]) -> list[_Part]:

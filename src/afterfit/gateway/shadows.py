@@ -6,30 +6,32 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from afterfit.errors import InputError, StoreError, WorkerError
-from afterfit.gateway.fleet import CHAMPION_SECONDS, Fleet, Lane
-from afterfit.gateway.signature import Columns, pick
-from afterfit.gateway.workers import SHADOW, Worker
+from afterfit.gateway.breaker import Breaker
+from afterfit.gateway.fleet import Fleet, Lane
+from afterfit.gateway.ladder import costs_time
+from afterfit.gateway.signature import Columns
+from afterfit.gateway.workers import SHADOW, AbsentError, Answer, CrashError, Worker
 from afterfit.ports import Journal
 from afterfit.records import Prediction, ShadowScore, Status
 
 log = logging.getLogger("afterfit.gateway")
 MOST_WAITING = 20_000  # rows that may wait for their shadow, per version; the oldest go first
-TOGETHER = 16  # requests put to the version at once
+TOGETHER = 16  # rows put to the version at once; callers wait while its answers to them are recorded
+SHARE = 0.02  # of this process's time that copies may take from callers; what does not fit into it is dropped
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Copy:
+    lane: Lane  # that the rows were read by; their columns are made when they are sent, for most never are
     version: int
     worker: Worker
-    columns: Columns | None
-    problem: str  # why there are no columns
     rows: list[Prediction]
-    timeout: float
+    probe: bool = False  # of a version whose breaker is open: does it answer again?
 
 
 class Shadows:
@@ -43,19 +45,38 @@ class Shadows:
         self._queues: dict[Worker, deque[_Copy]] = {}
         self._waiting: Counter[Worker] = Counter()  # rows in the queue
         self._tasks: dict[Worker, asyncio.Task[None]] = {}
+        self._finishing = False
 
-    def offer(self, lane: Lane, columns: Columns, rows: list[Prediction]) -> None:
-        """Take copies of rows just answered; returns at once. A version that failed on a row is not asked again."""
+    def offer(self, lane: Lane, rows: list[Prediction]) -> None:
+        """Take copies of rows just answered; returns at once. A version that failed on a row is not asked again.
+
+        One that was skipped gets a copy now and then, as the probe that may close its breaker.
+        """
+        if len(rows) > 1 or rows[0].status is not Status.OK:
+            self._probe(lane, rows)
+        if not lane.shadowed:
+            return
         by_shadow: dict[int, list[int]] = {}
         for i, row in enumerate(rows):
             shadow = lane.shadow_of(row.version)
             if shadow is not None and shadow != row.failed_version:
                 by_shadow.setdefault(shadow, []).append(i)
         for version, at in by_shadow.items():
-            self._queue(_copy(lane, version, pick(columns, at), [rows[i] for i in at]))
+            copied = rows if len(at) == len(rows) else [rows[i] for i in at]
+            self._queue(_Copy(lane, version, lane.shadows[version], copied))
+
+    def _probe(self, lane: Lane, rows: list[Prediction]) -> None:
+        """Put one of the rows to the version that was skipped, if its breaker asks for that."""
+        i = next((i for i, row in enumerate(rows) if row.status is Status.SKIPPED), None)
+        version = None if i is None else rows[i].failed_version
+        worker = None if version is None else lane.shadows.get(version)
+        if i is None or version is None or worker is None or not _probe_due(worker):
+            return
+        self._queue(_Copy(lane, version, worker, [rows[i]], probe=True))
 
     async def finish(self, patience: float = 5.0) -> None:
-        """Let what waits be scored, for a while."""
+        """Let what waits be scored, for a while and without regard for callers."""
+        self._finishing = True
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=patience)
         for task in self._tasks.values():
@@ -71,64 +92,113 @@ class Shadows:
             self._tasks[copy.worker] = asyncio.create_task(self._work(copy.worker))
 
     async def _work(self, worker: Worker) -> None:
-        """Score what waits, a few requests at a time, so that the worker can take them in one call."""
+        """Score what waits, some rows in one call, and leave the callers their time between two calls."""
         queue = self._queues[worker]
         try:
             while queue:
-                some = [self._take(queue) for _ in range(min(len(queue), TOGETHER))]
-                await asyncio.gather(*(self._score(copy) for copy in some))
+                some = self._together(queue)
+                if not self._fleet.runs(some[0].rows[0].model, some[0].version, worker):
+                    self.dropped["version gone"] += sum(len(copy.rows) for copy in some)
+                    continue
+                if worker.breaker.open and not (some[0].probe or _probe_due(worker)):
+                    self.dropped["breaker open"] += sum(len(copy.rows) for copy in some)
+                    continue
+                recording = await self._score(worker, some)
+                if not self._finishing:  # to put the rows to the process takes as long as to record its answer
+                    await asyncio.sleep(2 * recording / SHARE)
         finally:
             del self._queues[worker], self._tasks[worker], self._waiting[worker]
+
+    def _together(self, queue: deque[_Copy]) -> list[_Copy]:
+        """The oldest, and those after it that can go with it in one call."""
+        some = [self._take(queue)]
+        n_rows = len(some[0].rows)
+        while queue and queue[0].lane is some[0].lane:
+            n_rows += len(queue[0].rows)
+            if n_rows > TOGETHER:
+                break
+            some.append(self._take(queue))
+        return some
 
     def _take(self, queue: deque[_Copy]) -> _Copy:
         copy = queue.popleft()
         self._waiting[copy.worker] -= len(copy.rows)
         return copy
 
-    async def _score(self, copy: _Copy) -> None:
-        if not self._fleet.runs(copy.rows[0].model, copy.version, copy.worker):
-            self.dropped["version gone"] += len(copy.rows)
-            return
+    async def _score(self, worker: Worker, some: list[_Copy]) -> float:
+        """Ask for some copies at once, or one by one where they have no answer together; seconds spent on recording."""
         began = time.perf_counter()
-        status, failure, answer = Status.OK, None, None
+        answer, failure, probing = None, "", worker.breaker.open
+        lane, version, rows = some[0].lane, some[0].version, [row for copy in some for row in copy.rows]
         try:
-            if copy.columns is None:
-                raise WorkerError(copy.problem)
-            answer = await copy.worker.predict(copy.columns, copy.timeout, priority=SHADOW)
+            columns = _columns(lane, version, rows)
         except WorkerError as error:
+            if len(some) > 1:
+                return sum([await self._score(worker, [copy]) for copy in some])
             failure = str(error)
-            status = Status.TIMEOUT if failure.startswith("timeout") else Status.ERROR
-        latency = (time.perf_counter() - began) * 1000.0
+        else:
+            try:
+                answer = await worker.predict(columns, lane.seconds(version), priority=SHADOW, alone=True)
+                _hear(worker.breaker, probing, None)
+            except AbsentError as error:  # it was not asked, so nothing is said about it
+                _hear(worker.breaker, probing, error)
+                self.dropped["not there"] += len(rows)
+                return 0.0
+            except CrashError as error:
+                _hear(worker.breaker, probing, error)
+                failure = str(error)
+            except WorkerError as error:
+                _hear(worker.breaker, probing, error)
+                if len(some) > 1:
+                    return sum([await self._score(worker, [copy]) for copy in some])
+                failure = str(error)
+        answered = time.perf_counter()
+        self._record(rows, version, answer, failure, answered - began)
+        return time.perf_counter() - answered
+
+    def _record(
+        self, rows: list[Prediction], version: int, answer: Answer | None, failure: str, seconds: float
+    ) -> None:
+        status = Status.OK if answer else Status.TIMEOUT if failure.startswith("timeout") else Status.ERROR
+        predictions, scores = answer or ([None] * len(rows), None)
         try:
             self._journal.shadows(
                 [
                     ShadowScore(
                         prediction_id=row.id,
                         model=row.model,
-                        version=copy.version,
+                        version=version,
                         time=row.time,
                         logged_at=self._logged_at(row.time),
-                        prediction=answer[0][i] if answer else None,
-                        scores=tuple(answer[1][i]) if answer and answer[1] is not None else None,
+                        prediction=predictions[i],
+                        scores=None if scores is None else tuple(scores[i]),
                         rollout=row.rollout,
                         status=status,
-                        failure=failure,
-                        latency_ms=latency,
+                        failure=None if answer else failure,
+                        latency_ms=seconds * 1000.0,
                     )
-                    for i, row in enumerate(copy.rows)
+                    for i, row in enumerate(rows)
                 ]
             )
         except (StoreError, InputError) as error:
-            log.warning("shadow rows of version %d were not logged: %s", copy.version, error)
-            self.dropped["journal refused"] += len(copy.rows)
+            log.warning("shadow rows of version %d were not logged: %s", version, error)
+            self.dropped["journal refused"] += len(rows)
 
 
-def _copy(lane: Lane, version: int, columns: Columns, rows: list[Prediction]) -> _Copy:
-    worker, timeout = lane.shadows[version], lane.routes.timeout
-    if version == lane.champion:
-        timeout = max(timeout, CHAMPION_SECONDS)
-    try:
-        wanted = lane.columns(version, [row.features for row in rows], columns)
-    except WorkerError as error:
-        return _Copy(version, worker, None, str(error), rows, timeout)
-    return _Copy(version, worker, wanted, "", rows, timeout)
+def _probe_due(worker: Worker) -> bool:
+    """Whether a row should be put to a version that is skipped; not while its process is away, which would prove nothing."""
+    return not worker.problem and worker.breaker.probe_due(time.monotonic())
+
+
+def _hear(breaker: Breaker, probing: bool, error: WorkerError | None) -> None:
+    """Tell a breaker how a call went. A version that refuses a row at once is alive."""
+    now = time.monotonic()
+    if probing:
+        breaker.probed(not (isinstance(error, AbsentError) or costs_time(error)) if error else True, now, str(error))
+    elif error is None or costs_time(error):
+        breaker.record(error is None, now, str(error))
+
+
+def _columns(lane: Lane, version: int, rows: Sequence[Prediction]) -> Columns:
+    sent = [row.features for row in rows]
+    return lane.columns(version, sent, {} if version in lane.others else lane.signature.known(sent))

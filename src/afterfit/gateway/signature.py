@@ -9,10 +9,12 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Any, cast
 
 import msgspec
 
+from afterfit.adapters.packed_row import PackedRow
 from afterfit.errors import InputError, list_known
 from afterfit.records import Feature, Value
 
@@ -56,6 +58,8 @@ class Signature:
         self._fits = [(f.name, f.nullable, _FITS[f.kind]) for f in features]
         self._names = [*self._features, *sorted(self._allowed - self._features.keys())]
         self._decode = _decoder(self._names, self._features)
+        self._fields = {name: f"f{i}" for i, name in enumerate(self._names)}  # of what the decoder makes
+        self._of = [(name, attrgetter(self._fields[name])) for name in self._features]
 
     @property
     def names(self) -> frozenset[str]:
@@ -69,13 +73,20 @@ class Signature:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
-    def unpack(self, packed: Sequence[Any]) -> tuple[list[dict[str, Value]], Columns]:
+    def unpack(self, packed: Sequence[Any]) -> tuple[Sequence[Mapping[str, Value]], Columns]:
         """The rows that `read` packed, as they were sent and as the version's own columns."""
-        table = [msgspec.structs.astuple(row) for row in packed]
-        rows = [dict(zip(self._names, values, strict=True)) for values in table]
-        if len(self._names) > len(self._features):  # what only other versions want may have been left out
-            rows = [{k: v for k, v in row.items() if v is not msgspec.UNSET} for row in rows]
-        return rows, dict(zip(self._features, map(list, zip(*table, strict=True)), strict=False))
+        rows = [PackedRow(row, self._fields) for row in packed]
+        if len(packed) == 1:
+            values = msgspec.structs.astuple(packed[0])
+            return rows, {name: [value] for name, value in zip(self._features, values, strict=False)}
+        return rows, {name: list(map(of, packed)) for name, of in self._of}
+
+    def known(self, rows: Sequence[Mapping[str, Value]]) -> Columns:
+        """The version's own columns of rows that this signature has read or checked before."""
+        packed = [row.struct for row in rows if isinstance(row, PackedRow)]
+        if len(packed) < len(rows):
+            return {name: [row[name] for row in rows] for name in self._features}
+        return {name: list(map(of, packed)) for name, of in self._of}
 
     def columns(self, rows: Sequence[Mapping[str, Value]]) -> Columns:
         """The version's own features by name, each with one value a row.
@@ -103,7 +114,7 @@ class Signature:
 
     def _is_fine(self, row: Any) -> bool:
         """The quick look that nearly every row passes."""
-        if not isinstance(row, dict) or not self._allowed.issuperset(row):
+        if not isinstance(row, dict | PackedRow) or not self._allowed.issuperset(row):
             return False
         for name, nullable, fits in self._fits:
             value = row.get(name)
@@ -115,7 +126,7 @@ class Signature:
         return True
 
     def _problems(self, number: int, row: object) -> list[str]:
-        if not isinstance(row, dict):
+        if not isinstance(row, dict | PackedRow):
             return [f"row {number}: wanted an object of features, found {_kind(row)}"]
         found = []
         for name, nullable, fits in self._fits:

@@ -18,6 +18,10 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, _WholeReplies(transport)))
 
+    def on_response_complete(self) -> None:
+        cast(_WholeReplies, self.transport).flush()  # a reply to HEAD has no body that the head could wait for
+        super().on_response_complete()
+
 
 class _WholeReplies:
     """A transport that keeps the head of a reply back until its body comes. Everything else is the transport's own."""
@@ -37,7 +41,11 @@ class _WholeReplies:
         head, self._head = self._head, b""
         self._transport.write(head + data)
 
-    def close(self) -> None:
+    def flush(self) -> None:
+        """Send what was kept back."""
         if self._head:
             self.write(b"")
+
+    def close(self) -> None:
+        self.flush()
         self._transport.close()

@@ -8,14 +8,19 @@ import logging
 import os
 import socket
 import subprocess
-import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
+from afterfit.adapters.environments import worker_command, worker_variables
+from afterfit.adapters.lane import PYTHON
 from afterfit.errors import WorkerError
+from afterfit.gateway.breaker import Breaker
 from afterfit.gateway.channel import Channel
+from afterfit.gateway.memory import LOOK_EVERY, memory_of
 from afterfit.gateway.signature import Columns
 from afterfit.records import Target, Value
 
@@ -24,6 +29,7 @@ START_SECONDS = 60.0  # patience with loading and probing
 LONGEST_PAUSE = 10.0  # seconds between two restarts of a worker that keeps dying
 HOPELESS_PAUSE = 60.0  # the same for one that says it can't load its version; somebody may mend the folder
 MOST_ROWS = 2_000  # rows a call; a larger request is asked in pieces, so that `timeout` means the same for all
+YIELDING_SECONDS = 5.0  # least time before a process to which others go first is said to hang
 MOST_WAITING = 5_000  # calls in the queue of one worker; beyond it the caller is told at once
 SERVED, SHADOW = 0, 1  # priorities: a caller waits for the first, nobody for the second
 
@@ -32,6 +38,10 @@ Answer = tuple[list[Value], list[list[float]] | None]
 
 class CrashError(WorkerError):
     """The process died or was killed with the rows in it, or is not there; another try may go well."""
+
+
+class AbsentError(CrashError):
+    """It was not asked: the process is not there, or its breaker is open."""
 
 
 @dataclass(order=True)
@@ -53,15 +63,21 @@ class Worker:
         name: `model/version`, for messages.
         target: folder and hash of the version.
         log_file: where the process writes.
+        yields: it only scores copies, so all others go first, and it has more time.
     """
 
-    def __init__(self, name: str, target: Target, log_file: Path) -> None:
+    def __init__(self, name: str, target: Target, log_file: Path, *, yields: bool = False) -> None:
         self.name = name
         self.target = target
+        self.lane: tuple[str, str] = PYTHON, ""  # onnx, numpy or python, and why not a faster one, as the process says
+        self._yields = yields
         self.problem = "is starting"  # empty while it answers
         self.hopeless = False  # it said why it can't load its version
         self.deaths = 0
         self.pid: int | None = None
+        self.breaker = Breaker()
+        self.memory = 0.0  # most MB that its processes took so far, each from its loading and probing on
+        self.memory_limit = inf  # MB; a process that takes more is killed
         self._in_a_row = 0  # deaths without an answer between them
         self._log_file = log_file
         self._waiting: list[_Call] = []
@@ -69,6 +85,7 @@ class Worker:
         self._number = 0
         self._in_hand: list[_Call] = []  # with the process now
         self._alarm: asyncio.TimerHandle | None = None  # rings when the process hangs
+        self._look: asyncio.TimerHandle | None = None  # the next one at its memory
         self._channel: Channel | None = None
         self._stopped = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -111,13 +128,14 @@ class Worker:
         Args:
             columns: one list a feature, all of one length.
             timeout: seconds the process may take for a call of at most MOST_ROWS rows.
-            patience: seconds that a call may wait, also for a restart of the process; None: a process that is not
-                there is an error at once, and the whole call takes at most `timeout`.
+            patience: seconds that all this may take, also a restart of the process; None: a process that is not
+                there is an error at once, and a call takes at most `timeout`.
             priority: SERVED or SHADOW; a shadow waits as long as callers are being served.
             alone: keep the rows apart from those of other callers.
 
         Raises:
-            CrashError: it died, hung longer than `timeout`, or is not there.
+            AbsentError: it is not there.
+            CrashError: it died, or hung longer than `timeout`.
             WorkerError: it raised, answered nonsense, or was too busy.
         """
         n_rows = len(next(iter(columns.values()), ()))
@@ -125,10 +143,12 @@ class Worker:
             return await self._call(columns, n_rows, timeout, patience, priority=priority, alone=alone)
         predictions: list[Value] = []
         scores: list[list[float]] | None = None
+        until = None if patience is None else time.monotonic() + patience
         for start in range(0, n_rows, MOST_ROWS):
             piece = {k: v[start : start + MOST_ROWS] for k, v in columns.items()}
             size = min(MOST_ROWS, n_rows - start)
-            got = await self._call(piece, size, timeout, patience, priority=priority, alone=alone)
+            left = None if until is None else max(0.0, until - time.monotonic())
+            got = await self._call(piece, size, timeout, left, priority=priority, alone=alone)
             predictions += got[0]
             if got[1] is not None:
                 scores = [*(scores or ()), *got[1]]
@@ -138,7 +158,7 @@ class Worker:
         self, columns: Columns, n_rows: int, timeout: float, patience: float | None, *, priority: int, alone: bool
     ) -> Answer:
         if self._stopped or self.hopeless or (self.problem and patience is None):
-            raise CrashError(f"{self.name} is not there: {self.problem}")
+            raise AbsentError(f"{self.name} is not there: {self.problem}")
         if len(self._waiting) >= MOST_WAITING:
             raise WorkerError(f"{self.name} is too busy: {MOST_WAITING} requests wait for it")
         self._number += 1
@@ -190,6 +210,7 @@ class Worker:
             with theirs:
                 self._process = self._spawn(theirs.fileno())
             self.pid = self._process.pid
+            self._look_at_memory()
             self._channel = channel = Channel(self._heard)
             await asyncio.get_running_loop().create_connection(lambda: channel, sock=ours)
         except BaseException:
@@ -204,11 +225,36 @@ class Worker:
             self._quiet()
 
     def _spawn(self, fd: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "afterfit.gateway.worker", "--fd", str(fd)]
-        command += ["--folder", self.target.folder, "--sha256", self.target.sha256, "--gateway", str(os.getpid())]
+        command = worker_command(Path(self.target.folder))
+        variables = worker_variables(command)
+        command += [
+            "--fd",
+            str(fd),
+            "--folder",
+            self.target.folder,
+            "--sha256",
+            self.target.sha256,
+            "--gateway",
+            str(os.getpid()),
+        ]
+        command += ["--yields"] if self._yields else []
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as out:
-            return subprocess.Popen(command, pass_fds=[fd], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+            return subprocess.Popen(
+                command, pass_fds=[fd], stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=variables
+            )
+
+    def _look_at_memory(self) -> None:
+        """Kill a process that takes too much, before the machine does without."""
+        if self.pid is None:
+            return
+        taken = memory_of(self.pid)
+        self.memory = max(self.memory, taken.peak)
+        if taken.now > self.memory_limit and self._channel is not None and self._channel.open:
+            self._channel.end(
+                f"memory: took {taken.now:.0f} MB and was killed; worker_memory lets it take {self.memory_limit:.0f} MB"
+            )
+        self._look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_at_memory)
 
     async def _greet(self, channel: Channel) -> None:
         both: set[asyncio.Future[Any]] = {channel.greeting, channel.ended}
@@ -221,6 +267,8 @@ class Worker:
         self.hopeless = "failed" in hello
         if self.hopeless:
             raise WorkerError(hello["failed"])
+        self.lane = hello["lane"], hello["why"]
+        self.memory = max(self.memory, memory_of(self.pid or 0).peak)
         self.problem = ""
         self._settled.set()
 
@@ -231,7 +279,7 @@ class Worker:
             return
         self._in_hand = self._next_batch()
         if self._in_hand:
-            timeout = max(call.timeout for call in self._in_hand)
+            timeout = max(YIELDING_SECONDS if self._yields else 0.0, *(call.timeout for call in self._in_hand))
             problem = f"timeout: hung for {timeout:g} s and was killed"
             self._alarm = asyncio.get_running_loop().call_later(timeout, channel.end, problem)
             channel.say(_joined(self._in_hand))
@@ -278,6 +326,8 @@ class Worker:
         return batch
 
     def _bury(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
         if not self.problem:
             self.problem = "is being restarted"
         if self._process is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from afterfit.errors import InputError, StoreError
 from afterfit.feedback.training_set import TrainingSet, split
 from afterfit.lifecycle import Command, Happening, Phase
-from afterfit.loop.judging import Proposed
+from afterfit.loop.judging import Proposed, redacted
 from afterfit.loop.sensing import quality_windows
 from afterfit.records import Entry, ModelVersion, Window
 from afterfit.rollout.routes import routes_for
@@ -45,7 +45,7 @@ class Actor:
                 for job in (e for e in book.entries if _starts_job(e)):
                     self._loop.home.jobs.cancel(job.id)
             case Command.PUBLISH:
-                self._publish(now)
+                self.publish(now)
             case Command.MIRROR:
                 return self._mirror(book, now)
             case Command.TRAIN:
@@ -90,7 +90,8 @@ class Actor:
             model=book.model,
         )
 
-    def _publish(self, now: datetime) -> None:
+    def publish(self, now: datetime) -> None:
+        """Put up the routes that follow from the ledger and the settings; nothing happens when they hang there."""
         loop = self._loop
         books = {name: loop.book(name) for name in loop.models()}
         number = max((e.number for b in books.values() for e in b.entries if e.kind == "event"), default=0)
@@ -165,6 +166,8 @@ class Actor:
         candidate, champion = loop.home.store.version(book.model, state.candidate), loop.champion(book)
         begin = max(v.data_to or v.created_at for v in (candidate, champion))
         table = loop.home.lake.labelled(book.model, Window(begin, now), features=champion.features, as_of=now)
+        if redacted(champion, candidate):
+            table = table.slice(0, 0)
         loop.home.jobs.start(
             entry.id,
             "gate",

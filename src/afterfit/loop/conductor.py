@@ -91,7 +91,7 @@ class Loop:
         Raises:
             InputError: nothing is live, or too few rows have an outcome.
         """
-        champion, config = self.champion(self.book(model)), self.config(model)
+        champion, config = self.champion(self.book(model)).as_logged, self.config(model)
         return self.senses.outcomes.cause(champion, config, now)
 
     # --- the way of one event -----------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Loop:
         return judge_candidate(self, book, now)
 
     def _sense(self, book: Book, now: datetime) -> None:
-        champion = self.champion(book)
+        champion = self.champion(book).as_logged
         for incident in self.senses.watch(book, champion, self.config(book.model), now):
             closed = incident.closed_at is not None
             book.fact(

@@ -11,7 +11,7 @@ import numpy as np
 
 from afterfit.feedback.gate import first_gate, gate
 from afterfit.lifecycle import Happening, Phase
-from afterfit.records import Outlook, Verdict
+from afterfit.records import ModelVersion, Outlook, Verdict, Window
 from afterfit.rollout.evidence import Evidence
 from afterfit.rollout.judge import judge
 
@@ -77,11 +77,15 @@ def _gate(loop: Loop, book: Book) -> Proposed | None:
             return _gate_event(Verdict(Outlook.HARM, (f"the gate could not score it: {result.problem}",)))
         losses = result.data.get("losses")
     if losses is None:
+        hidden = redacted(loop.champion(book), loop.home.store.version(book.model, _candidate(book)))
         return _gate_event(
             Verdict(
                 Outlook.NO_DATA,
                 (
-                    "no mature labelled rows are newer than what both versions were trained on; wait for outcomes, "
+                    f"no logged row can be scored again, since {', '.join(hidden)} are redacted; let it earn its way with "
+                    "`afterfit deploy --skip gate,shadow --why ...`"
+                    if hidden
+                    else "no mature labelled rows are newer than what both versions were trained on; wait for outcomes, "
                     "or let it earn its way with `afterfit deploy --skip gate,shadow --why ...`",
                 ),
             )
@@ -96,6 +100,11 @@ def _gate_event(verdict: Verdict) -> Proposed:
         Happening.GATE_PASSED if passed else Happening.GATE_FAILED,
         {"verdict": verdict_data(verdict), "why": "; ".join(verdict.reasons)},
     )
+
+
+def redacted(*versions: ModelVersion) -> list[str]:
+    """Features of any of them that the log lacks."""
+    return sorted({f.name for version in versions for f in version.features if f.redact})
 
 
 def read_losses(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -119,6 +128,7 @@ def _rollout(loop: Loop, book: Book, now: datetime) -> Proposed | None:
         champion=champion,
         candidate=loop.home.store.version(book.model, candidate),
         stage_routes=_number(book, state.since),
+        lost=loop.home.lake.lost(book.model, Window(_at(book, state.rollout), now)),
     )
     config = loop.config(book.model).rollout
     age = (now - _at(book, state.since)).total_seconds()

@@ -21,6 +21,7 @@ from afterfit.loop.windows import Windows, grid, of_version, seconds
 from afterfit.monitoring.budget import of_losses, of_meaning
 from afterfit.monitoring.cause import Cause
 from afterfit.monitoring.checks import is_healthy
+from afterfit.monitoring.completeness import is_evidence
 from afterfit.monitoring.meaning import DAY, Meaning
 from afterfit.monitoring.performance import performance_finding, realised
 from afterfit.records import Finding, Incident, ModelVersion, Window
@@ -185,9 +186,11 @@ class Outcomes:
             start = window.end
 
     def _add(self, known: _Champion, champion: ModelVersion, window: Window, table: pa.Table) -> None:
+        earlier = self._seen(champion.model, window)
+        if earlier is not None and not is_evidence(earlier[1]):
+            return
         outcome, rows = labelled_rows(of_version(table, champion))
         known.add(outcome, rows, champion)
-        earlier = self._seen(champion.model, window)
         if rows.num_rows and (
             earlier is None or is_healthy(earlier[0])
         ):  # a broken feed explains what it does to scores

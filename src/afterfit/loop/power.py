@@ -29,7 +29,7 @@ def power_of(loop: Loop, model: str, *, seed: int = 0, tell: Callable[[int, int]
         InputError: nothing is live yet.
         StoreError: the reference can't be read.
     """
-    champion, config = loop.champion(loop.book(model)), loop.config(model)
+    champion, config = loop.champion(loop.book(model)).as_logged, loop.config(model)
     reference = loop.senses.reference(champion)
     alpha = of_inputs(config) * (WHOLE if reference.segments else 1.0)
     known = [

@@ -24,6 +24,7 @@ from afterfit.loop.windows import Windows, seconds
 from afterfit.monitoring.budget import of_inputs
 from afterfit.monitoring.checks import is_healthy
 from afterfit.monitoring.columns import Columns, columns_of, kinds_of
+from afterfit.monitoring.completeness import incomplete, share
 from afterfit.monitoring.importance import weighted
 from afterfit.monitoring.look import REMEMBERED, Seen
 from afterfit.monitoring.reference import Reference
@@ -86,6 +87,12 @@ class Senses:
     ) -> list[Incident]:
         store, model = self._home.store, config.name
         table = self._home.lake.predictions(model, window, features=champion.features)
+        lost = self._home.lake.lost(model, window)
+        if (gap := incomplete(table.num_rows, lost)) is not None:
+            numbers = {"n": float(table.num_rows), "completeness": share(table.num_rows, lost)}
+            if not store.add_window(model, "drift", window, [gap], numbers):
+                return []
+            return self._windows.group([gap], champion, window, now, ("quality", "drift"))
         if table.num_rows == 0:
             store.add_window(model, "drift", window, [], {"n": 0.0})
             return []
@@ -100,7 +107,8 @@ class Senses:
             times=seconds(table["time"]),
         )
         findings = weighted(findings, read_importance(champion.folder))
-        numbers = {"n": float(table.num_rows), **self.outcomes.estimates.of_window(champion, table, now)}
+        numbers = {"n": float(table.num_rows), "completeness": share(table.num_rows, lost)}
+        numbers |= self.outcomes.estimates.of_window(champion, table, now)
         if not store.add_window(model, "drift", window, findings, numbers):
             return []  # another process looked at it first
         if is_healthy(findings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -12,12 +13,22 @@ from afterfit.home import Home
 from afterfit.loop.conductor import Loop, describe
 from afterfit.loop.estimates import audit_of
 from afterfit.loop.view import losses_of, said
+from afterfit.monitoring.completeness import share
 
 
 def status(loop: Loop, now: datetime) -> dict[str, Any]:
     """Everything `afterfit status` shows, JSON-able."""
     gateways = [
-        {"gateway": a.gateway, "url": a.url, "routes": a.number, "problems": dict(a.problems), "served": dict(a.served)}
+        {
+            "gateway": a.gateway,
+            "url": a.url,
+            "routes": a.number,
+            "problems": dict(a.problems),
+            "served": dict(a.served),
+            "degraded": dict(a.degraded),
+            "dropped": dict(a.dropped),
+            "memory": dict(a.memory),
+        }
         for a in loop.home.board.acknowledgements()
     ]
     return {
@@ -46,12 +57,45 @@ def _model(loop: Loop, name: str, gateways: list[dict[str, Any]], now: datetime)
         "performance": _performance(loop, name),
         "estimates": _estimates(loop, name) if live else None,
         "gateways": ", ".join(f"{g['gateway']} {g['url']} routes {g['routes']}" for g in gateways) or "none is running",
+        "log": _log(name, gateways),
+        "degraded": _degraded(name, gateways),
+        "memory": _memory(name, gateways),
         "last_event": f"{last.name} at {last.at:%Y-%m-%d %H:%M}" if last else None,
         "incidents": [
             {"id": i.id, "severity": i.severity.value, "title": i.title, "opened_at": i.opened_at.isoformat()}
             for i in loop.home.store.incidents(name, open_only=True)
         ],
     }
+
+
+def _log(name: str, gateways: list[dict[str, Any]]) -> str | None:
+    """The completeness of what the running gateways logged since they started; None where they answered nothing."""
+    served = sum(g["served"].get(name, 0) for g in gateways)
+    lost = sum(g["dropped"].get(f"{name} not logged", 0) for g in gateways)
+    if not served + lost:
+        return None
+    return f"{share(served, lost):.2%} of {served + lost:,} answered rows are in the log"
+
+
+def _degraded(name: str, gateways: list[dict[str, Any]]) -> str | None:
+    """Who answered instead of the routed version, how often since the gateways started."""
+    found: Counter[str] = Counter()
+    for gateway in gateways:
+        for place, rows in gateway["degraded"].items():
+            model, _, who = place.rpartition("/")
+            found[who] += rows if model == name else 0
+    return ", ".join(f"{rows} rows by {who}" for who, rows in sorted(found.items()) if rows) or None
+
+
+def _memory(name: str, gateways: list[dict[str, Any]]) -> str | None:
+    """The most that a version's worker process took so far, from its probe on."""
+    found: dict[str, float] = {}
+    for gateway in gateways:
+        for place, megabytes in gateway["memory"].items():
+            model, _, version = place.rpartition("/")
+            if model == name:
+                found[version] = max(megabytes, found.get(version, 0.0))
+    return ", ".join(f"version {v} {megabytes:.0f} MB" for v, megabytes in sorted(found.items())) or None
 
 
 def _lane(loop: Loop, champion: int | None, name: str) -> str | None:

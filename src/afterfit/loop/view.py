@@ -61,7 +61,7 @@ def newest(loop: Loop, model: str) -> View:
         InputError: nothing is live yet, or no window has closed since.
     """
     book = loop.book(model)
-    champion, config = loop.champion(book), loop.config(model)
+    champion, config = loop.champion(book).as_logged, loop.config(model)
     store = loop.home.store
     seen = [w for w in store.windows(model, "drift") if w[2].get("n")]
     if not seen:

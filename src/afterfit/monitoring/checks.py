@@ -189,9 +189,10 @@ def _unseen(look: Look, name: str, before: Column, now: Column) -> Result:
         raise TypeError("only categories can be unseen")
     told: set[str] = set()  # what an earlier window was an alarm for is no news today
     for earlier, _ in look.before(name, Categorical, REMEMBERED):
-        fresh = _fresh(before, earlier, told)
-        if fresh and _chance_of_new(before, earlier, fresh) < look.alpha * SHARES["unseen"]:
-            told |= fresh.keys()
+        if isinstance(earlier, Categorical):
+            fresh = _fresh(before, earlier, told)
+            if fresh and _chance_of_new(before, earlier, fresh) < look.alpha * SHARES["unseen"]:
+                told |= fresh.keys()
     fresh = _fresh(before, now, told)
     n, p = sum(fresh.values()), _chance_of_new(before, now, fresh)
     share = n / now.values if now.values else 0.0

@@ -26,7 +26,10 @@ class Evidence:
     """Losses are paired: row i of both arrays is the same request, in the order in which outcomes became known.
 
     Asked and bad count attempts: the rows of one request that one version gets are answered, or fail, together. A
-    worker that dies once under a request of fifty rows is one bad event, not fifty.
+    worker that dies once under a request of fifty rows is one bad event, not fifty. For the same reason a row that was
+    skipped, because the version's breaker was open or its process away, is no attempt: one death may make a thousand of
+    them, and the test takes each bad event as news. Whose the row was to serve stays (intention to treat), so the sample
+    ratio is that of the assignment; and a skipped row is no evidence that a stage may pass on.
     """
 
     candidate_loss: Floats  # bounded losses in [0, 1], shape (n_pairs,)
@@ -37,12 +40,16 @@ class Evidence:
     candidate_bad: int = 0  # errors, timeouts and fallbacks
     champion_bad: int = 0
     stage_pairs: int = 0  # pairs of the present stage
-    stage_requests: int = 0  # rows of the present stage that were the candidate's to serve
+    stage_requests: int = 0  # rows of the present stage that were put to the candidate
     candidate_keys: int = 0  # distinct keys assigned in the present stage
     champion_keys: int = 0
+    rows: int = 0  # of this rollout in the log
+    lost: int = 0  # that were answered meanwhile and could not be logged
 
     @classmethod
-    def of(cls, pairs: pa.Table, *, champion: ModelVersion, candidate: ModelVersion, stage_routes: int) -> Self:
+    def of(
+        cls, pairs: pa.Table, *, champion: ModelVersion, candidate: ModelVersion, stage_routes: int, lost: int = 0
+    ) -> Self:
         """From the rows of `Lake.pairs` of one rollout; `stage_routes` is the number of the routes
         with which the present stage began: rows answered under earlier routes, by a gateway that had not taken over
         the new ones yet, are not of this stage."""
@@ -61,9 +68,11 @@ class Evidence:
             candidate_bad=mine[1],
             champion_bad=theirs[1],
             stage_pairs=int((rows.paired & in_stage).sum()),
-            stage_requests=int((rows.by_candidate & in_stage).sum()),
+            stage_requests=int((rows.by_candidate & ~rows.skipped & in_stage).sum()),
             candidate_keys=len(set(rows.key[rows.by_candidate & in_stage])),
             champion_keys=len(set(rows.key[~rows.by_candidate & in_stage])),
+            rows=pairs.num_rows,
+            lost=lost,
         )
 
 
@@ -82,7 +91,8 @@ class _Rows:
         of_both = ((served == champion) & (shadow == candidate)) | ((served == candidate) & (shadow == champion))
         known = np.asarray(pairs["outcome"].is_valid().to_numpy(), dtype=bool)
         self.paired: Flags = of_both & known & (shadow_status == Status.OK.value)
-        self._routed = np.where(failed > 0, failed, served)
+        self.skipped: Flags = _texts(pairs["status"]) == Status.SKIPPED.value
+        self._routed = np.where(self.skipped, 0, np.where(failed > 0, failed, served))
         self._routed_bad = failed > 0
         self._shadow = np.where(shadow_status == Status.DROPPED.value, 0, shadow)
         self._shadow_bad = np.isin(shadow_status, _BAD)

@@ -16,6 +16,7 @@ from afterfit.rollout.evidence import Evidence
 from afterfit.stats import bad_events, betting
 
 RATIO_ALPHA = 0.001  # level of the sample-ratio test; a mismatch makes the evidence invalid
+MOST_LOST = 0.01  # of the answered rows; what could not be logged is not missing at random
 GROSS = 5.0  # times the margin: harm of this size is not explained by a bad day and is judged row by row
 LEAST_GROSS = 0.05  # whatever the margin: on real flights good candidates have days that are 0.03 worse
 _RATIO_STRENGTH = 100.0
@@ -47,6 +48,8 @@ def judge(state: State, evidence: Evidence, config: RolloutConfig, *, stage_age:
     harm = _harm(evidence, config, numbers)
     if harm:
         return Verdict(Outlook.HARM, (harm, said), numbers), Happening.HARMED, {}
+    if evidence.lost > MOST_LOST * (evidence.rows + evidence.lost):
+        return _late(Verdict(Outlook.INVALID, (_incomplete(evidence), said), numbers), config, stage_age)
     if numbers["ratio_log_e"] >= log(1.0 / RATIO_ALPHA):
         verdict = Verdict(Outlook.INVALID, (_mismatch(state, evidence), said), numbers)
         return _late(verdict, config, stage_age)
@@ -155,6 +158,13 @@ def _ratio(evidence: Evidence, share: float) -> float:
     a, b = _RATIO_STRENGTH * share, _RATIO_STRENGTH * (1.0 - share)
     n1, n0 = evidence.candidate_keys, evidence.champion_keys
     return float(betaln(a + n1, b + n0) - betaln(a, b) - n1 * np.log(share) - n0 * np.log1p(-share))
+
+
+def _incomplete(evidence: Evidence) -> str:
+    return (
+        f"the evidence is invalid: {evidence.lost:,} of {evidence.rows + evidence.lost:,} answered rows could not be logged; "
+        "look for a full or slow disk in the gateway's log"
+    )
 
 
 def _mismatch(state: State, evidence: Evidence) -> str:

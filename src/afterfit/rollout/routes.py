@@ -37,6 +37,9 @@ def _model(name: str, state: State, find: Find, config: ModelConfig) -> ModelRou
         targets=tuple(_target(find(name, version), role, weight) for version, role, weight in parts),
         rollout=state.rollout or f"{name}-steady",
         timeout=config.rollout.timeout,
+        deadline=config.deadline,
+        fallback=config.fallback,
+        worker_memory=config.worker_memory,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -48,9 +49,11 @@ class Draft:
     golden: Mapping[str, Any]
     unseen: pd.DataFrame | None  # rows of the hold-out
     importance: Mapping[str, Any]  # "rise" of the loss by shuffled feature, and the "reason" where it is not known
+    prior: Mapping[str, Any]  # "prediction" and "scores" that the training target alone gives; of answers without one
     beside: Mapping[str, bytes] = field(
         default_factory=dict
     )  # files of its lane, by their place in the version's folder
+    example: pd.DataFrame | None = None  # rows that may be shown; None: the first of the training rows
 
 
 def draft(
@@ -76,8 +79,7 @@ def draft(
         holdout: rows it has not seen; without them no metric is measured and the gate has no evidence.
         task: binary, multiclass or regression; None: told from the model.
         times: event times of the training rows (timezone-aware), shape (n_rows,).
-        params: hyperparameters; None: what the model's get_params() says.
-        metrics, tags: your own numbers and short texts, kept beside ours.
+        params, metrics, tags: hyperparameters (None: what get_params() says), your own numbers and texts, kept beside ours.
         origin: register, adopt or retrain.
         before: the version this one is trained to replace; its nulls must be answered and its loss scale is kept.
     Raises:
@@ -94,10 +96,10 @@ def draft(
         _check_labelled(holdout, "the hold-out", classes)
     answers = ask(model, training.X, classes)
     unseen = None if holdout is None else ask(model, holdout.X, classes)
-    trained_on = answers.prediction if training.y is None else _array(training.y)
-    outcome = trained_on if holdout is None or holdout.y is None else _array(holdout.y)
-    scale = before.loss_scale if before is not None else loss_scale(kind, trained_on, outcome)
-    measured = _measured(unseen, kind, classes, scale, trained_on=trained_on, outcome=outcome)
+    learned = answers.prediction if training.y is None else _array(training.y)
+    outcome = learned if holdout is None or holdout.y is None else _array(holdout.y)
+    scale = before.loss_scale if before is not None else loss_scale(kind, learned, outcome)
+    measured = _measured(unseen, kind, classes, scale, trained_on=learned, outcome=outcome)
     seconds = None if times is None else _seconds(times, len(training.X))
     version = ModelVersion(
         model=name,
@@ -118,11 +120,30 @@ def draft(
         data_to=None if seconds is None else datetime.fromtimestamp(float(seconds.max()), UTC),
         loss_scale=scale,
         origin=origin,
-        tags={str(k): str(v) for k, v in (tags or {}).items()} | ({"input": "array"} if wants_array(model) else {}),
+        tags=_tags(tags, model),
     )
     kept, rise = golden(model, golden_rows(training.X, features), classes), _importance(model, version, holdout)
     new, rows = (None, None) if unseen is None or holdout is None else (unseen.summary(), holdout.X)
-    return Draft(version, model, training.X, seconds, answers.summary(), new, kept, rows, rise)
+    said, guess = answers.summary(), prior(learned, classes)
+    return Draft(version, model, training.X, seconds, said, new, kept, rows, rise, guess)
+
+
+def _tags(own: Mapping[str, str] | None, model: Any) -> dict[str, str]:
+    """The user's tags; and the interpreter that registers, which can read the pickle back."""
+    told = {str(k): str(v) for k, v in (own or {}).items()} | {"python": sys.executable}
+    return told | ({"input": "array"} if wants_array(model) else {})
+
+
+def prior(target: np.ndarray, classes: tuple[Value, ...] | None) -> dict[str, Any]:
+    """What one would say without looking at a row: the most frequent class and the share of each, or the mean.
+
+    >>> prior(np.array(["a", "b", "b", "b"]), ("a", "b"))
+    {'prediction': 'b', 'scores': [0.25, 0.75]}
+    """
+    if classes is None:
+        return {"prediction": float(np.mean(target.astype(float))), "scores": None}
+    shares = [float(np.mean([value == label for value in target.tolist()])) for label in classes]
+    return {"prediction": classes[int(np.argmax(shares))], "scores": shares}
 
 
 def _measured(unseen: Answers | None, *of: Any, **told: Any) -> dict[str, float]:

@@ -44,7 +44,8 @@ def register(
     """
 
     def log(files: Mapping[str, Path]) -> ModelVersion:
-        return registry.log(made.version, made.model, made.X.head(EXAMPLE_ROWS), files)
+        shown = made.X if made.example is None else made.example
+        return registry.log(made.version, made.model, shown.head(EXAMPLE_ROWS), files)
 
     return settle(made, reference, log, versions=versions, ledger=ledger, actor=actor, card=card)
 
@@ -62,6 +63,7 @@ def settle(
     """Write the files beside the model, let `log` put them into the registry, and list the version."""
     with tempfile.TemporaryDirectory(prefix="afterfit-") as folder:
         contents = {"reference.json": reference, "golden.json": made.golden, "importance.json": made.importance}
+        contents["prior.json"] = made.prior
         files = {name: Path(folder) / name for name in contents}
         for name, content in contents.items():
             files[name].write_bytes(msgspec.json.encode(content))

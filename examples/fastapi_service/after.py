@@ -1,0 +1,46 @@
+"""A small service as it is found everywhere: it loads a model, answers, and is told later what came true."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+import afterfit
+
+app = FastAPI()
+model = pickle.loads(Path("model.pkl").read_bytes())
+rec = afterfit.Recorder("let-soon")
+
+
+class Flat(BaseModel):
+    """What a caller knows of a flat."""
+
+    size: float
+    rooms: int
+    district: str
+
+
+class Truth(BaseModel):
+    """Whether the flat was let within a month."""
+
+    id: str
+    let: bool
+
+
+@app.post("/predict")
+def predict(flat: Flat) -> dict[str, object]:
+    id, row = str(uuid4()), flat.model_dump()
+    share = float(model.predict_proba(pd.DataFrame([row]))[0, 1])
+    rec.log(row, int(share > 0.5), scores=share, id=id)
+    return {"id": id, "let": share > 0.5, "share": share}
+
+
+@app.post("/truth")
+def truth(told: Truth) -> dict[str, str]:
+    rec.outcome(told.id, int(told.let))
+    return {"noted": told.id}

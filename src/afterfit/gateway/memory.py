@@ -1,0 +1,59 @@
+"""How much memory a process takes, and how much one version may take of this machine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+LOOK_EVERY = 0.25  # seconds between two looks at a process
+SHARE = 0.5  # of the machine's memory, for a version without a limit of its own
+_MB = 2.0**20
+
+
+class Memory(NamedTuple):
+    """In MB."""
+
+    now: float
+    peak: float  # since the process started
+
+
+def memory_of(pid: int) -> Memory:
+    """What a process takes; nothing once it is gone.
+
+    >>> import os
+    >>> 0.0 < memory_of(os.getpid()).now <= memory_of(os.getpid()).peak
+    True
+    """
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # it is gone, or this is no Linux
+        return _by_psutil(pid)
+    kilobytes = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", text, re.MULTILINE))
+    now, peak = (float(kilobytes.get(name, 0.0)) / 1024.0 for name in ("VmRSS", "VmHWM"))
+    return Memory(now, max(now, peak))
+
+
+def most(wanted: float | None) -> float:
+    """MB that a version's process may take, given what the settings say."""
+    return wanted if wanted is not None else SHARE * _machine()
+
+
+def _machine() -> float:
+    """Memory of this machine, or of the container that we are in."""
+    total = float(psutil.virtual_memory().total) / _MB
+    try:
+        told = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return total
+    return min(total, float(told) / _MB) if told.isdigit() else total
+
+
+def _by_psutil(pid: int) -> Memory:
+    try:
+        now = float(psutil.Process(pid).memory_info().rss) / _MB
+    except psutil.Error:
+        return Memory(0.0, 0.0)
+    return Memory(now, now)
