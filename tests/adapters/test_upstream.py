@@ -202,7 +202,9 @@ def test_the_scoring_server_of_mlflow_itself(tmp_path: Path) -> None:
 
     model, (X, _) = LogisticRegression().fit(*frame(400)), frame(50, seed=3)
     path = tmp_path / "model"
-    mlflow.sklearn.save_model(model, str(path), pyfunc_predict_fn="predict_proba", pip_requirements=[])
+    mlflow.sklearn.save_model(
+        model, str(path), pyfunc_predict_fn="predict_proba", pip_requirements=[], serialization_format="cloudpickle"
+    )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
