@@ -33,6 +33,7 @@ class Stretch:
     blocks: float  # that it lasts, at least 1
     rows: int
     windows: int = 1
+    shares: tuple[float, ...] = ()  # rows of each place; empty when they are taken as alike
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,10 +118,11 @@ class Levels:
         return share if deviation**2 <= squares.max() else min(share, p)
 
     def _weights(self, stretch: Stretch) -> Floats:
-        """The parts that the places of the season have in a stretch; all alike where its moments are not known."""
+        """The parts that the places of the season have in a stretch, by rows; alike where its moments are not known."""
         parts = self.usual.size
         at: NDArray[np.int64] = np.array(stretch.places or range(parts), dtype=np.int64) % parts
-        return np.asarray(np.bincount(at, minlength=parts) / at.size)
+        rows = np.array(stretch.shares or np.ones(at.size))
+        return np.asarray(np.bincount(at, rows, minlength=parts) / rows.sum())
 
     def _inflation(self, blocks: float) -> float:
         """How much more the mean of so many blocks varies than if they were independent: the larger of what the first
@@ -139,10 +141,12 @@ class Levels:
 
 
 def together(stretches: Sequence[Stretch]) -> Stretch:
-    """A few stretches in a row as one."""
+    """A few stretches in a row as one: its mean is over rows, so a day with few of them counts for little."""
+    rows = sum(s.rows for s in stretches)
     return Stretch(
         tuple(p for s in stretches for p in s.places),
         sum(s.blocks for s in stretches),
-        sum(s.rows for s in stretches),
+        rows,
         len(stretches),
+        tuple(s.rows / len(s.places) for s in stretches for _ in s.places) if rows else (),
     )
