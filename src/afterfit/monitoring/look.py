@@ -56,7 +56,10 @@ class Look:
         return max(1.0, float((np.nanmax(self.times) - np.nanmin(self.times)) / self.reference.block))
 
     def trailing(self, column: str) -> Numeric | None:
-        """A column of the last few healthy windows together, against which a changed unit shows best."""
+        """A column of the last few healthy windows together, against which a changed unit shows best; None before there
+        are as many as lie behind the reference's own jumps, for fewer are narrower and make each step look large."""
+        if len(self.recent) < TRAILING:
+            return None
         total: Numeric | None = None
         for seen in self.recent[-TRAILING:]:
             one = seen.profile.columns.get(column)
