@@ -95,8 +95,23 @@ def put_under_care(made: Draft, home: Home, *, actor: str, card: str | None = No
 
 
 def prepared(made: Draft, config: Config) -> Draft:
-    """The draft with its lane chosen, and with nothing in what is kept beside the model that may not be logged."""
-    return _redacted(with_lane(made, config), config)
+    """The draft with its lane chosen, its rows, and with nothing in what is kept beside the model that may not be logged."""
+    return _with_rows(_redacted(with_lane(made, config), config), config)
+
+
+def _with_rows(made: Draft, config: Config) -> Draft:
+    """The draft with the sample of its training rows that windows are held against as a whole; none without times."""
+    from afterfit.adapters.kept_rows import FILE, rows_file
+    from afterfit.monitoring.columns import frame_columns, kinds_of
+    from afterfit.monitoring.reference import block_length
+
+    if made.times is None:
+        return made
+    columns = frame_columns(_as_logged(made, config), kinds_of(made.version.as_logged.features))
+    known = config.models.get(made.version.model, ModelConfig)
+    return replace(
+        made, beside={**made.beside, FILE: rows_file(columns, made.times, block_length(made.times, known.window))}
+    )
 
 
 def _redacted(made: Draft, config: Config) -> Draft:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from afterfit.adapters.kept_rows import read_rows
 from afterfit.adapters.model_folder import read_importance
 from afterfit.config import ModelConfig
 from afterfit.errors import StoreError
@@ -26,6 +27,7 @@ from afterfit.monitoring.checks import is_healthy
 from afterfit.monitoring.columns import Columns, columns_of, kinds_of
 from afterfit.monitoring.completeness import incomplete, share
 from afterfit.monitoring.importance import weighted
+from afterfit.monitoring.joint import SHARE, JointReference, check_joint
 from afterfit.monitoring.look import REMEMBERED, Seen
 from afterfit.monitoring.reference import Reference
 from afterfit.monitoring.segments import check_segmented, seen_window
@@ -45,6 +47,7 @@ class Senses:
         self._home = home
         self._recent: dict[str, deque[Seen]] = {}
         self._references: dict[tuple[str, int], Reference] = {}
+        self._together: dict[tuple[str, int], JointReference | None] = {}
         self._windows = Windows(home)
         self.outcomes = Outcomes(home, self._windows)
 
@@ -98,14 +101,18 @@ class Senses:
             return []
         columns = columns_of(table, champion.features)
         recent = self._recent_of(model, champion, config, window)
+        times, alpha, together = seconds(table["time"]), of_inputs(config), self._together_of(champion)
         findings = check_segmented(
             self.reference(champion),
             columns,
-            alpha=of_inputs(config),
+            alpha=alpha if together is None else alpha * (1.0 - SHARE),
             recent=tuple(recent),
             prediction=scores_of(table, champion),
-            times=seconds(table["time"]),
+            times=times,
         )
+        if together is not None:
+            moved = [f.column for f in findings if f.drifted]
+            findings += check_joint(together, columns, alpha=alpha * SHARE, moved=moved, times=times, trees=False)
         findings = weighted(findings, read_importance(champion.folder))
         numbers = {"n": float(table.num_rows), "completeness": share(table.num_rows, lost)}
         numbers |= self.outcomes.estimates.of_window(champion, table, now)
@@ -133,6 +140,16 @@ class Senses:
                     "Nothing is monitored until it can: restore the file from a backup, or register the version again"
                 ) from error
         return self._references[key]
+
+    def _together_of(self, champion: ModelVersion) -> JointReference | None:
+        """The rows that a version keeps, against which its columns are looked at together; None where there are none, or
+        too few stretches of time among them: without those a day on which everything hangs together otherwise is news."""
+        key = (champion.model, champion.version)
+        if key not in self._together:
+            kept = read_rows(champion.folder)
+            found = None if kept is None else JointReference(*kept)
+            self._together[key] = found if found is not None and found.blocks is not None else None
+        return self._together[key]
 
     def _recent_of(self, model: str, champion: ModelVersion, config: ModelConfig, window: Window) -> deque[Seen]:
         """The last healthy windows; read again from the lake after a restart."""

@@ -87,6 +87,7 @@ def check_joint(
     alpha: float,
     moved: Sequence[str] = (),
     times: Any | None = None,
+    trees: bool = True,
 ) -> list[Finding]:
     """One finding a test, drifted or not; at most ROWS rows of the window are looked at.
 
@@ -96,6 +97,7 @@ def check_joint(
         alpha: chance of any false finding here, in (0, 1).
         moved: columns that are known to have changed, which are left out.
         times: of the window's rows, epoch seconds, shape (n_window,).
+        trees: train the classifier too, which takes about a second.
     """
     names = [n for n, v in reference.columns.items() if n in window and n not in moved and _alike(v, window[n])]
     n_window = len(next(iter(window.values()))) if window else 0
@@ -112,8 +114,8 @@ def check_joint(
         kept = reference.blocks >= 0
         old = _levelled(old, reference.blocks)[kept]
         new = _levelled(new, _places(times, rows, reference.length))
-    look = _Look(reference, scores, old, new, alpha / 3.0, _beyond(moved, scores), n_window)
-    found = [look.correlations(), look.errors(), look.told()]
+    look = _Look(reference, scores, old, new, alpha / (2.0 + trees), _beyond(moved, scores), n_window)
+    found = [look.correlations(), look.errors(), look.told() if trees else None]
     return [f for f in found if f is not None]
 
 
@@ -129,15 +131,15 @@ class _Look:
 
     def correlations(self) -> Finding | None:
         sources, labels, blocks = self.scores.sources, self.scores.labels, self._blocks
-        rng = np.random.default_rng([SEED, 1])
-        found = correlations.shuffled(self.old, self.new, sources, rng)
-        if found is None:
-            return None
-        p = found.p_value
-        if blocks is not None:
-            beside = correlations.beside_blocks(self.old, blocks, self.new, sources)
-            if beside is not None:
-                found, p = beside, max(p, beside.p_value)
+        beside = None if blocks is None else correlations.beside_blocks(self.old, blocks, self.new, sources)
+        if beside is not None and beside.p_value >= self.alpha:  # then what rows say changes nothing, and takes long
+            found, p = beside, beside.p_value
+        else:
+            of_rows = correlations.shuffled(self.old, self.new, sources, np.random.default_rng([SEED, 1]))
+            if of_rows is None:
+                return None
+            found = of_rows if beside is None else beside
+            p = max(found.p_value, of_rows.p_value)
         pair = " and ".join(labels[i] for i in found.pair)
         message = f"correlation of {pair} {found.before:+.2f} → {found.now:+.2f}"
         return self._found("correlations", found.statistic, abs(found.now - found.before) / 2.0, p, message)
