@@ -111,7 +111,7 @@ def _of_requests(tally: Tally) -> Iterator[Family]:
     )
     errors = _pairs(("model", "reason"), tally.errors)
     yield _counter("errors_total", "Requests that were refused or failed, by reason.", errors)
-    rows = _pairs(("model", "version", "role", "lane", "status"), tally.rows)
+    rows = _pairs(("model", "version", "role", "lane", "status"), {who: n for who, (n,) in tally.rows.items()})
     yield _counter("rows_total", "Rows that were predicted, by who answered and how that went.", rows)
     outcomes = _pairs(("model", "result"), tally.outcomes)
     yield _counter("outcomes_total", "Outcomes that were told, by what became of them.", outcomes)

@@ -110,7 +110,9 @@ class Gateway:
             await fleet.stop()
             await asyncio.to_thread(self._journal.close)
             if self._tracers is not None:
-                await asyncio.to_thread(self._tracers.shutdown)
+                from afterfit.gateway.tracing import finish
+
+                await asyncio.to_thread(finish, self._tracers)
 
     def _heart(self, fleet: Fleet) -> tuple[Service, App]:
         """The service and its edge, traced where the environment asks for it."""

@@ -100,10 +100,10 @@ class Service:
         except StoreError as error:
             self._lose(predictions, error)
             predictions = [replace(p, status=Status.UNLOGGED) for p in predictions]
-            self.tally.answered(lane, predictions)
+            self.tally.answered(lane, predictions, alike=len(parts) == 1)
             return predictions
         self.served[model] += len(predictions)
-        self.tally.answered(lane, predictions)
+        self.tally.answered(lane, predictions, alike=len(parts) == 1)
         self.shadows.offer(lane, predictions)
         return predictions
 
@@ -140,7 +140,7 @@ class Service:
             self.degraded.update(f"{model}/{p.role.value}" for p in predictions if p.status is not Status.OK)
             return
         self.degraded[f"{model}/nobody"] += len(failed)
-        self.tally.answered(lane, failed)
+        self.tally.answered(lane, failed, alike=True)
         try:  # under ids of their own: the caller may send the same ids again
             await self._commit(failed)
         except StoreError as error:

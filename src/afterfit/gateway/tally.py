@@ -35,6 +35,7 @@ _REASONS = {
 _MOST_SEEN = 2048  # ways of a request to its series that are remembered
 
 Series = list[float]  # a count a bucket, one more for what is above all bounds, and the sum of seconds
+Who = tuple[str, int, str, str, str]  # model, version, role, lane, status of rows
 Place = tuple[str, str, str, str, str, str]  # operation, model, version, role, lane, status of a reply
 
 
@@ -54,7 +55,7 @@ class Tally:
     def __init__(self, models: Callable[[], Collection[str]]) -> None:
         self.requests: dict[Place, Series] = {}
         self.errors: Counter[tuple[str, str]] = Counter()  # model, reason
-        self.rows: Counter[tuple[str, int, str, str, str]] = Counter()  # model, version, role, lane, status
+        self.rows: dict[Who, list[int]] = {}  # one number each
         self.outcomes: Counter[tuple[str, str]] = Counter()  # model, what became of it
         self._models = models
         self._seen: dict[tuple[object, ...], Series] = {}
@@ -82,11 +83,11 @@ class Tally:
             reason = "signature"
         self.errors[self.meaning(path)[1], reason] += 1
 
-    def answered(self, lane: Lane, rows: Sequence[Prediction]) -> None:
-        """Rows of one request, as their caller gets them."""
-        first = rows[0]
-        if len(rows) == 1:
-            self._add(lane, first.version, first.role, first.status, 1)
+    def answered(self, lane: Lane, rows: Sequence[Prediction], *, alike: bool) -> None:
+        """Rows of one request, as their caller gets them; alike: one version answered all of them in one way."""
+        if alike:
+            first = rows[0]
+            self._add(lane, first.version, first.role, first.status, len(rows))
             return
         for (version, role, status), n in Counter((row.version, row.role, row.status) for row in rows).items():
             self._add(lane, version, role, status, n)
@@ -103,7 +104,11 @@ class Tally:
         return OTHER, ""
 
     def _add(self, lane: Lane, version: int, role: str, status: str, n: int) -> None:
-        self.rows[lane.routes.model, version, role, lane.kind(version), status] += n
+        who = (lane.routes.model, version, role, lane.kind(version), status)
+        count = self.rows.get(who)
+        if count is None:
+            count = self.rows[who] = [0]
+        count[0] += n
 
     def _series(self, path: str, status: int, headers: Headers) -> Series:
         told = dict(headers)

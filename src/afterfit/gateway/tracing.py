@@ -7,6 +7,7 @@ our own. Where it is off, this module is not imported, and `App` and `Service` k
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("afterfit.gateway")
 SERVICE = "afterfit-gateway"  # unless OTEL_SERVICE_NAME says otherwise
+PATIENCE = 3.0  # seconds; the SDK itself would try for 30
 _PARENT = (b"traceparent", b"tracestate", b"baggage")
 _TOLD = {b"x-afterfit-version": "version", b"x-afterfit-role": "role", b"x-afterfit-lane": "lane"}
 
@@ -45,9 +47,16 @@ def provider_of(environment: Mapping[str, str]) -> TracerProvider | None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     named = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__})
-    provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))  # whose word comes last
+    provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
+
+
+def finish(provider: TracerProvider) -> None:
+    """Send what is left; a collector that is away keeps this process for PATIENCE and no longer."""
+    sending = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
+    sending.start()
+    sending.join(PATIENCE)
 
 
 class TracedApp(App):
