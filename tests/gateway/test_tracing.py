@@ -138,7 +138,9 @@ def test_the_standard_variables_decide(monkeypatch: pytest.MonkeyPatch, caplog: 
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with caplog.at_level(logging.WARNING, "afterfit.gateway"):
         assert provider_of({}) is None
+        assert provider_of({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}) is None
     assert "pip install 'afterfit[otel]'" in caplog.text
+    assert "set http/protobuf" in caplog.text
 
 
 @contextmanager

@@ -37,6 +37,10 @@ def provider_of(environment: Mapping[str, str]) -> TracerProvider | None:
     off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
     if off or environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
         return None
+    spoken = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    if spoken == "grpc":
+        log.warning("OTEL_EXPORTER_OTLP_PROTOCOL is grpc, so no trace is sent: set http/protobuf, and the port of that")
+        return None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError:
