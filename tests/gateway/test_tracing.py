@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 import threading
 import time
@@ -88,7 +89,7 @@ def test_a_request_is_one_tree_below_its_callers_span(tmp_path: Path, spans: InM
     assert {f"{s.get_span_context().trace_id:032x}" for s in spans.get_finished_spans()} == {TRACE}  # type: ignore[union-attr]
 
 
-def test_who_failed_and_why_is_in_the_span(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+def test_who_failed_is_in_the_span_and_nothing_of_the_row(tmp_path: Path, spans: InMemorySpanExporter) -> None:
     champion, canary = save(tmp_path, Scripted(), number=1), save(tmp_path, Scripted(), number=2)
     snapshot = routes(1, target(champion, weight=0.5), target(canary, Role.CANARY, 0.5))
 
@@ -96,16 +97,29 @@ def test_who_failed_and_why_is_in_the_span(tmp_path: Path, spans: InMemorySpanEx
         room.service.fleet.lanes["m"].workers[2].problem = "is being restarted"
         await room.ask({"a": 0.5}, key=key_of(room.service, 2))
         assert (await room.ask({"a": RAISE}, key=key_of(room.service, 1))).status_code == 503
+        assert [(await room.ask({"a": 0.125}, id="mine")).status_code for _ in range(2)] == [200, 409]
+        room.journal.full = True
+        assert (await room.ask({"a": 0.125})).status_code == 200
 
     in_room(tmp_path, snapshot, act, provider(spans).get_tracer("test"))
     found = named(spans)
-    skipped, failed = found["model"]
+    skipped, failed = found["model"][:2]
     told = {n: (skipped.attributes or {})[f"afterfit.{n}"] for n in ("version", "role", "status", "failed_version")}
     assert told == {"version": 1, "role": "champion", "status": "skipped", "failed_version": 2}
-    assert "is being restarted" in str(skipped.events[0].attributes)
     assert (failed.attributes or {})["afterfit.status"] == "error"
-    assert "out of luck" in str(failed.events[0].attributes)
-    assert [s.status.status_code for s in found["predict"]] == [StatusCode.UNSET, StatusCode.ERROR]
+    assert [s.status.status_code for s in found["predict"]] == [
+        StatusCode.UNSET,
+        StatusCode.ERROR,
+        *[StatusCode.UNSET] * 3,
+    ]
+    assert [s.status.status_code for s in found["log commit"]] == [
+        *[StatusCode.UNSET] * 3,  # the second is the attempt that nobody answered
+        *[StatusCode.ERROR] * 2,
+    ]
+    everything = "".join(span.to_json() for span in spans.get_finished_spans())
+    assert [
+        text for text in ("out of luck", "0.125", "mine", "the disk is full", "exception") if text in everything
+    ] == []
 
 
 def test_pages_make_no_spans_and_a_bad_parent_is_none(tmp_path: Path, spans: InMemorySpanExporter) -> None:
@@ -208,3 +222,11 @@ def test_a_collector_that_is_away_costs_no_caller_an_answer(world: World, monkey
     world.stop()
     assert time.monotonic() - began < 15.0  # `afterfit up` has that much patience; ours is 3 s
     assert len(world.logged()) == 5
+
+
+def test_a_gateway_that_is_not_asked_for_traces_loads_nothing_for_them() -> None:
+    code = (
+        "import sys, afterfit.gateway.server; print(sorted({m.split('.')[0] for m in sys.modules} & {'opentelemetry'}))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"

@@ -1,7 +1,8 @@
 """OpenTelemetry spans of what callers wait for: the request, each version that was asked, the commit to the log.
 
 The extra `otel` and the standard variables (`OTEL_EXPORTER_OTLP_ENDPOINT` and its kin) turn it on; there is no setting of
-our own. Where it is off, this module is not imported, and `App` and `Service` know nothing of it.
+our own. Where it is off, this module is not imported, and `App` and `Service` know nothing of it. No text of an error goes into a
+span: it may hold values of a row, which the log redacts and a collector would not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from opentelemetry.propagate import extract
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
 from afterfit import __version__
+from afterfit.errors import AfterfitError
 from afterfit.gateway.app import App, Message, Receive, Send
 from afterfit.gateway.fleet import Lane
 from afterfit.gateway.requests import PredictRequest
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("afterfit.gateway")
 SERVICE = "afterfit-gateway"  # unless OTEL_SERVICE_NAME says otherwise
 PATIENCE = 3.0  # seconds; the SDK itself would try for 30
+_SILENT: dict[str, Any] = {"record_exception": False, "set_status_on_exception": False}  # its text may tell of a row
 _PARENT = (b"traceparent", b"tracestate", b"baggage")
 _TOLD = {b"x-afterfit-version": "version", b"x-afterfit-role": "role", b"x-afterfit-lane": "lane"}
 
@@ -77,7 +80,7 @@ class TracedApp(App):
             return await super().__call__(scope, receive, send)
         parent = extract({n.decode(): v.decode("latin-1") for n, v in scope["headers"] if n in _PARENT})
         about = {"http.request.method": scope["method"], "url.path": scope["path"], "afterfit.model": model}
-        with self._tracer.start_as_current_span(operation, parent, SpanKind.SERVER, about) as span:
+        with self._tracer.start_as_current_span(operation, parent, SpanKind.SERVER, about, **_SILENT) as span:
 
             async def heard(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -97,16 +100,19 @@ class TracedService(Service):
         self._tracer = tracer
 
     async def _answer(self, lane: Lane, part: Part, request: PredictRequest) -> list[Prediction]:
-        with self._tracer.start_as_current_span("model") as span:
+        with self._tracer.start_as_current_span("model", **_SILENT) as span:
             rows = await super()._answer(lane, part, request)
             span.set_attributes(_of_answer(lane, rows))
-            if rows[0].failure is not None:
-                span.add_event("failure", {"exception.message": rows[0].failure})
             return rows
 
     async def _commit(self, predictions: list[Prediction]) -> None:
-        with self._tracer.start_as_current_span("log commit", attributes={"afterfit.rows": len(predictions)}):
-            await super()._commit(predictions)
+        about = {"afterfit.rows": len(predictions)}
+        with self._tracer.start_as_current_span("log commit", attributes=about, **_SILENT) as span:
+            try:
+                await super()._commit(predictions)
+            except AfterfitError:
+                span.set_status(Status(StatusCode.ERROR))
+                raise
 
 
 def _of_reply(message: Message) -> dict[str, str | int]:
