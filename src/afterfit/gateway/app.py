@@ -80,7 +80,7 @@ class App:
             body = await _body(receive, length) if scope["method"] == "POST" else b""
             status, answer, headers = await handler(self._service, body, *names)
             if isinstance(answer, bytes):
-                return status, answer, headers if headers else [_TEXT]
+                return status, answer, headers or [_TEXT]  # those of a text begin with its type
             return status, _encode(answer), [_JSON, *headers]
         except AfterfitError as error:
             status, message, headers = _refusal(error)

@@ -11,7 +11,7 @@ from afterfit.gateway.ladder import why_degraded
 from afterfit.records import Prediction, Role, Status
 
 Headers = list[tuple[bytes, bytes]]
-Reply = tuple[int, Any, Headers]  # a body of bytes is plain text, any other becomes JSON
+Reply = tuple[int, Any, Headers]  # a body of bytes is text, plain unless headers say so; any other becomes JSON
 
 
 def answered_by(lane: Lane, rows: Sequence[Prediction]) -> Headers:
