@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -16,6 +17,7 @@ from afterfit.config import load
 from afterfit.errors import AfterfitError
 from afterfit.home import Home
 from afterfit.loop import Loop
+from afterfit.loop.figures import figures
 from afterfit.records import Entry
 
 log = logging.getLogger("afterfit.controller")
@@ -48,11 +50,13 @@ def run(config_path: Path) -> int:
     environments = Maker(config.home.resolve() / "logs" / "environments.log")
     while not stop.is_set():
         try:
+            began = time.monotonic()
             for folder in environments.look(routed(home)):
                 say(f"controller is making the environment of {folder}")
             for entry in loop.tick(clock.now()):
                 if entry.kind != "done":
                     say(line(entry))
+            home.board.tell(figures(loop, clock.now(), time.monotonic() - began))
         except AfterfitError:
             log.exception("this tick failed; the next one in %.0f s tries again", config.tick)
         stop.wait(config.tick)

@@ -292,6 +292,25 @@ class Incident:
     quiet_windows: int = 0  # windows in a row without a finding
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of a metric."""
+
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    suffix: str = ""  # of the name; only a histogram's have one
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric as Prometheus knows it; what it counts is told in words too."""
+
+    name: str
+    kind: str  # counter | gauge | histogram
+    help: str
+    samples: tuple[Sample, ...]
+
+
 # --- what is decided -------------------------------------------------------------------------------------------
 
 

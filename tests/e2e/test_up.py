@@ -57,6 +57,8 @@ def test_from_init_to_a_retrained_model_under_care(tmp_path: Path) -> None:
             f"{url}/v1/models/my-model/outcomes", json={"outcomes": [{"prediction_id": id, "value": 1}]}, timeout=30
         ).json()
         assert told["results"] == [{"status": "stored"}]
+        wait_for(lambda: 'champion_version{model="my-model"} 1' in _metrics(url), 30, "the controller told nothing")
+        assert 'afterfit_outcomes_total{model="my-model",result="stored"} 1' in _metrics(url)
         assert "version 1 is champion" in run(tmp_path, "status")
         said = run(tmp_path, "why", "my-model")
         assert "learning_rate" in said
@@ -141,6 +143,10 @@ def test_compare_tells_drift_by_its_exit_code(tmp_path: Path) -> None:
     assert "x: the distribution moved" in said
     assert "c: the distribution" not in said
     run(tmp_path, "compare", "before.parquet", "before.parquet", "--json")
+
+
+def _metrics(url: str) -> str:
+    return httpx.get(f"{url}/metrics", timeout=5.0).text
 
 
 def _lists(url: str, model: str) -> bool:

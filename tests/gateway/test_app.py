@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from opentelemetry.trace import Tracer
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
@@ -25,6 +26,7 @@ from afterfit.gateway import shadows
 from afterfit.gateway.app import App
 from afterfit.gateway.fleet import Fleet
 from afterfit.gateway.service import Service
+from afterfit.gateway.tracing import TracedApp, TracedService
 from afterfit.records import Role, Routes, Status, Task
 from afterfit.tracking.golden import as_rows
 from tests.gateway.kit import (
@@ -63,13 +65,20 @@ class Room:
         raise AssertionError(f"{len(self.journal.shadow_rows)} shadow rows after 10 s, wanted {n}")
 
 
-def in_room(folder: Path, snapshot: Routes, act: Callable[[Room], Awaitable[None]]) -> None:
+def in_room(
+    folder: Path, snapshot: Routes, act: Callable[[Room], Awaitable[None]], tracer: Tracer | None = None
+) -> None:
     async def run() -> None:
         fleet, journal = Fleet(folder / "logs"), MemoryJournal()
-        service = Service(fleet, journal, clock=lambda: NOW, request_clock=False)
+        if tracer is None:
+            service = Service(fleet, journal, clock=lambda: NOW, request_clock=False)
+            app = App(service)
+        else:
+            service = TracedService(fleet, journal, tracer=tracer, clock=lambda: NOW, request_clock=False)
+            app = TracedApp(service, tracer)
         try:
             assert await fleet.apply(snapshot), fleet.problems()
-            transport = httpx.ASGITransport(App(service))
+            transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60.0) as client:
                 await act(Room(client, service, journal))
         finally:

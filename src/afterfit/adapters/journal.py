@@ -181,6 +181,11 @@ class SqliteJournal:
         if self._put(ticket) is not None:
             self._lose([ticket])
 
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for the writer."""
+        return self._pending
+
     def before_fork(self) -> None:
         """Wait until no thread is in SQLite: a child inherits its locks as they are, and nobody who would give them back.
 

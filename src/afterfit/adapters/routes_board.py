@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import psutil
 from afterfit.adapters.atomic_file import locked, read_if_there, write_atomic
 from afterfit.adapters.record_json import from_json, to_json
 from afterfit.errors import InputError, StoreError
-from afterfit.records import Acknowledgement, Routes
+from afterfit.records import Acknowledgement, Family, Routes
 
 NO_ROUTES = Routes(number=0, made_at=datetime(1970, 1, 1, tzinfo=UTC))
 _SAME_START = 1.0  # seconds; two readings of a process's start differ by the clock's steps only
@@ -48,6 +49,7 @@ class FileRoutesBoard:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._path = home / "routes.json"
+        self._told = home / "controller.json"
 
     def publish(self, routes: Routes) -> None:
         """Put up a snapshot, unless one with a higher number hangs there, or the same one. A damaged file is replaced.
@@ -79,6 +81,26 @@ class FileRoutesBoard:
         """
         notes = [_read_note(path) for path in sorted(self._home.glob("gateways/*/ack.json"))]
         return [note.acknowledgement for note in notes if note is not None and _is_alive(note)]
+
+    def tell(self, metrics: Sequence[Family]) -> None:
+        """Put up what the controller has to say on the gateways' page of metrics, in place of what it said before."""
+        write_atomic(self._told, to_json(tuple(metrics)))
+
+    def told(self) -> tuple[Family, ...]:
+        """What the controller said last; nothing before its first look.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        text = read_if_there(self._told)
+        if text is None:
+            return ()
+        try:
+            return from_json(text, tuple[Family, ...])
+        except StoreError as error:
+            raise StoreError(
+                f"{self._told} is damaged: {error}. The controller writes it anew at its next look"
+            ) from error
 
     def _published(self) -> Routes | None:
         try:

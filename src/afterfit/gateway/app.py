@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from functools import lru_cache
@@ -12,6 +13,7 @@ import msgspec
 import uuid_utils
 
 from afterfit.errors import AfterfitError, DuplicateError, InputError, StoreError, UnknownNameError, WorkerError
+from afterfit.gateway import metrics
 from afterfit.gateway.protocols import invocations, openapi, v1, v2
 from afterfit.gateway.protocols.reply import Headers, Reply
 from afterfit.gateway.service import Service
@@ -30,7 +32,7 @@ _LONGEST = 200  # bytes of an id that a caller gives to a request
 _encode = msgspec.json.Encoder().encode
 _PATHS = (
     "/v1/models/NAME/predict, /v1/models/NAME/outcomes, /v1/models, /v1/models/NAME, /v2/models/NAME/infer, /invocations, "
-    "/healthz, /readyz; /openapi.json describes them all"
+    "/healthz, /readyz, /metrics; /openapi.json describes them all"
 )
 
 
@@ -63,11 +65,13 @@ class App:
         """One request."""
         if scope["type"] != "http":
             return
+        began = time.perf_counter()
         length, back = _head(scope["headers"])
         status, content, headers = await self._reply(scope, receive, length)
         head = [(b"content-length", b"%d" % len(content)), *headers, *back]
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": content})
+        self._service.tally.request(scope["path"], status, headers, time.perf_counter() - began)
 
     async def _reply(self, scope: Message, receive: Receive, length: int) -> tuple[int, bytes, Headers]:
         path: str = scope["path"]
@@ -76,14 +80,16 @@ class App:
             body = await _body(receive, length) if scope["method"] == "POST" else b""
             status, answer, headers = await handler(self._service, body, *names)
             if isinstance(answer, bytes):
-                return status, answer, [_TEXT, *headers]
+                return status, answer, headers or [_TEXT]  # those of a text begin with its type
             return status, _encode(answer), [_JSON, *headers]
         except AfterfitError as error:
             status, message, headers = _refusal(error)
             problems = error.problems if isinstance(error, SignatureError) else []
+            self._service.tally.error(path, status, error)
         except Exception:  # noqa: BLE001  the process boundary: a caller must not see the insides of a defect of ours
             log.error("a defect of the gateway: %s %s\n%s", scope["method"], path, traceback.format_exc())
             status, headers, problems = 503, [], []
+            self._service.tally.error(path, status, None)
             message = "the gateway met a defect of its own and logged it; please report gateway.log"
         return status, _encode(_dialect(path).problem(status, message, problems)), [_JSON, *headers]
 
@@ -143,6 +149,7 @@ _FIXED: dict[str, Handler] = {
     "/health": invocations.ping,
     "/version": invocations.version,
     "/openapi.json": openapi.description,
+    "/metrics": metrics.metrics,
 }
 
 

@@ -60,6 +60,10 @@ class Lane:
         served = [t for t in self.routes.targets if t.weight > 0]
         return [(t.version, t.weight) for t in sorted(served, key=lambda t: t.role is not Role.CHAMPION)]
 
+    def kind(self, version: int) -> str:
+        """How a version is asked: onnx, numpy or python; `none` for version 0, which is nobody."""
+        return self.kinds[version][0] if version else "none"
+
     def seconds(self, version: int) -> float:
         """How long one call of a version may take, of at most MOST_ROWS rows."""
         timeout = self.routes.timeout
@@ -154,6 +158,10 @@ class Fleet:
             self.number = routes.number
         self._let_go(GRACE + max((m.timeout for m in routes.models.values()), default=0.0))
         return not self.refused
+
+    def models(self) -> set[str]:
+        """The models that are routed, also those whose champion could not be loaded."""
+        return {*self.lanes, *(place.rpartition("/")[0] for place in self.refused)}
 
     def problems(self) -> dict[str, str]:
         """Why nobody should count on a version, by "model/version"."""

@@ -71,6 +71,11 @@ class Local:
         """Whether somebody waits for it."""
         return self._large > 0
 
+    @property
+    def waiting(self) -> int:
+        """Calls with its thread, or before it."""
+        return self._large
+
     def now(self, columns: Columns, n_rows: int) -> Answer | None:
         """(predictions, scores) of few rows at once; None where it must be asked by :meth:`predict`.
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -26,14 +27,19 @@ from afterfit.errors import AfterfitError, SetupError
 from afterfit.gateway.app import App
 from afterfit.gateway.fleet import Fleet
 from afterfit.gateway.follower import Follower
+from afterfit.gateway.metrics import of_controller, of_journal
 from afterfit.gateway.redacting import Redactions
 from afterfit.gateway.service import Service
 from afterfit.gateway.whole_replies import HttpProtocol
 from afterfit.records import Acknowledgement
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
 log = logging.getLogger("afterfit.gateway")
 KEEP_ALIVE = 75  # seconds an idle connection stays open
 GRACEFUL = 30  # seconds that requests under way have when the process is asked to stop
+TRACED = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")  # variables that turn traces on
 NOT_READY = 3  # exit code: this machine can't run it; restarting would not help
 
 
@@ -75,14 +81,16 @@ class Gateway:
             log.error("%s", self._damage)
         self._log_folder = home / "logs"
         self._request_clock = request_clock
+        self._tracers: TracerProvider | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         fleet = Fleet(self._log_folder)
         self._redactions.lanes = fleet.lanes
-        service = Service(fleet, self._journal, clock=_now, request_clock=self._request_clock)
+        service, app = self._heart(fleet)
+        service.more_metrics = lambda: [*of_journal(self._journal, service.served), *of_controller(self._board)]
         follower = Follower(self._board, self._desk, fleet, lambda trouble: self._acknowledgement(service, trouble))
-        server = _Server(_config(App(service)))
+        server = _Server(_config(app))
         starting = asyncio.create_task(follower.start())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, server.ask_to_exit, starting)
@@ -101,6 +109,23 @@ class Gateway:
             await service.shadows.finish()
             await fleet.stop()
             await asyncio.to_thread(self._journal.close)
+            if self._tracers is not None:
+                from afterfit.gateway.tracing import finish
+
+                await asyncio.to_thread(finish, self._tracers)
+
+    def _heart(self, fleet: Fleet) -> tuple[Service, App]:
+        """The service and its edge, traced where the environment asks for it."""
+        if any(os.environ.get(name) for name in TRACED):
+            from afterfit.gateway.tracing import TracedApp, TracedService, provider_of
+
+            self._tracers = provider_of(os.environ)
+        if self._tracers is None:
+            service = Service(fleet, self._journal, clock=_now, request_clock=self._request_clock)
+            return service, App(service)
+        tracer = self._tracers.get_tracer("afterfit")
+        service = TracedService(fleet, self._journal, tracer=tracer, clock=_now, request_clock=self._request_clock)
+        return service, TracedApp(service, tracer)
 
     def _acknowledgement(self, service: Service, trouble: str) -> Acknowledgement:
         problems, dropped = service.fleet.problems(), service.shadows.dropped

@@ -20,8 +20,9 @@ from afterfit.gateway.ladder import Reply, Rows, descend, time_for
 from afterfit.gateway.requests import MOST_ROWS, PredictRequest
 from afterfit.gateway.shadows import Shadows
 from afterfit.gateway.signature import Columns, pick
+from afterfit.gateway.tally import Tally
 from afterfit.ports import Journal
-from afterfit.records import Prediction, Role, Status
+from afterfit.records import Family, Prediction, Role, Status
 
 log = logging.getLogger("afterfit.gateway")
 TELL_EVERY = 10.0  # seconds between two lines in the log about answers that could not be logged
@@ -32,7 +33,7 @@ class NobodyAnsweredError(WorkerError):
 
 
 @dataclass(slots=True)
-class _Part:
+class Part:
     """Rows of one request that go to one version."""
 
     version: int
@@ -45,6 +46,8 @@ class Service:
 
     def __init__(self, fleet: Fleet, journal: Journal, *, clock: Callable[[], datetime], request_clock: bool) -> None:
         self.fleet = fleet
+        self.tally = Tally(fleet.models)
+        self.more_metrics: Callable[[], Sequence[Family]] = tuple  # for the page, of what this object does not know
         self.served: Counter[str] = Counter()
         self.degraded: Counter[str] = Counter()  # "model/role that answered instead, or nobody" -> rows
         self._journal = journal
@@ -93,11 +96,14 @@ class Service:
         if [p for p in predictions if p.status is not Status.OK]:
             await self._tell(lane, predictions)
         try:
-            await self._journal.predictions(predictions)
+            await self._commit(predictions)
         except StoreError as error:
             self._lose(predictions, error)
-            return [replace(p, status=Status.UNLOGGED) for p in predictions]
+            predictions = [replace(p, status=Status.UNLOGGED) for p in predictions]
+            self.tally.answered(lane, predictions, alike=len(parts) == 1)
+            return predictions
         self.served[model] += len(predictions)
+        self.tally.answered(lane, predictions, alike=len(parts) == 1)
         self.shadows.offer(lane, predictions)
         return predictions
 
@@ -120,7 +126,11 @@ class Service:
         said: Sequence[str] = await self._journal.outcomes(rows) if rows else []
         for i, status in zip(places, said, strict=True):
             results[i] = {"status": status}
+        self.tally.outcomes.update((model, result["status"]) for result in results)
         return results
+
+    async def _commit(self, predictions: list[Prediction]) -> None:
+        await self._journal.predictions(predictions)
 
     async def _tell(self, lane: Lane, predictions: list[Prediction]) -> None:
         """Count answers that are not the routed version's own; where nobody answered, log that and say so."""
@@ -130,8 +140,9 @@ class Service:
             self.degraded.update(f"{model}/{p.role.value}" for p in predictions if p.status is not Status.OK)
             return
         self.degraded[f"{model}/nobody"] += len(failed)
+        self.tally.answered(lane, failed, alike=True)
         try:  # under ids of their own: the caller may send the same ids again
-            await self._journal.predictions(failed)
+            await self._commit(failed)
         except StoreError as error:
             self._lose(failed, error)
         raise NobodyAnsweredError(f"version {lane.champion} of {model} could not answer: {failed[0].failure}")
@@ -148,7 +159,7 @@ class Service:
             self._tell_at = now + TELL_EVERY
             log.error("%s", self.log_problem)
 
-    async def _answer(self, lane: Lane, part: _Part, request: PredictRequest) -> list[Prediction]:
+    async def _answer(self, lane: Lane, part: Part, request: PredictRequest) -> list[Prediction]:
         """The rows of a part as they will be logged, in its order."""
         began = time.perf_counter()
         n_rows, columns = len(part.at), request.columns
@@ -191,7 +202,7 @@ class Service:
         return about if self._request_clock else self._clock()
 
 
-def _at_once(lane: Lane, part: _Part, columns: Columns) -> Reply | None:
+def _at_once(lane: Lane, part: Part, columns: Columns) -> Reply | None:
     """The champion's answer where it has one in this process; None sends the rows down the ladder."""
     if part.version != lane.champion:
         return None
@@ -202,10 +213,10 @@ def _at_once(lane: Lane, part: _Part, columns: Columns) -> Reply | None:
     return None if answer is None else Reply(part.version, Role.CHAMPION, answer=answer)
 
 
-def _parts(lane: Lane, keys: Sequence[str]) -> list[_Part]:
+def _parts(lane: Lane, keys: Sequence[str]) -> list[Part]:
     if len(lane.weights) == 1:
-        return [_Part(*lane.weights[0], range(len(keys)))]
+        return [Part(*lane.weights[0], range(len(keys)))]
     at: dict[tuple[int, float], list[int]] = {}
     for i, key in enumerate(keys):
         at.setdefault(lane.assign(key), []).append(i)
-    return [_Part(version, propensity, rows) for (version, propensity), rows in at.items()]
+    return [Part(version, propensity, rows) for (version, propensity), rows in at.items()]

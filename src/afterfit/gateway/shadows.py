@@ -22,6 +22,7 @@ from afterfit.records import Prediction, ShadowScore, Status
 log = logging.getLogger("afterfit.gateway")
 MOST_WAITING = 20_000  # rows that may wait for their shadow, per version; the oldest go first
 TOGETHER = 16  # rows put to the version at once; callers wait while its answers to them are recorded
+REASONS = ("queue full", "version gone", "breaker open", "not there", "journal refused")  # of rows that are dropped
 SHARE = 0.02  # of this process's time that copies may take from callers; what does not fit into it is dropped
 
 
@@ -39,6 +40,7 @@ class Shadows:
 
     def __init__(self, fleet: Fleet, journal: Journal, logged_at: Callable[[datetime], datetime]) -> None:
         self.dropped: Counter[str] = Counter()  # reason -> rows
+        self.scored: Counter[tuple[str, int, str]] = Counter()  # model, version, status -> rows
         self._fleet = fleet
         self._journal = journal
         self._logged_at = logged_at
@@ -73,6 +75,10 @@ class Shadows:
         if i is None or version is None or worker is None or not _probe_due(worker):
             return
         self._queue(_Copy(lane, version, worker, [rows[i]], probe=True))
+
+    def waiting(self, worker: Worker) -> int:
+        """Rows that wait for a version."""
+        return self._waiting.get(worker, 0)
 
     async def finish(self, patience: float = 5.0) -> None:
         """Let what waits be scored, for a while and without regard for callers."""
@@ -160,6 +166,7 @@ class Shadows:
         self, rows: list[Prediction], version: int, answer: Answer | None, failure: str, seconds: float
     ) -> None:
         status = Status.OK if answer else Status.TIMEOUT if failure.startswith("timeout") else Status.ERROR
+        self.scored[rows[0].model, version, status] += len(rows)
         predictions, scores = answer or ([None] * len(rows), None)
         try:
             self._journal.shadows(

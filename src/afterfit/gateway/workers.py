@@ -110,6 +110,11 @@ class Worker:
         """Whether somebody waits for it."""
         return bool(self._in_hand or self._waiting)
 
+    @property
+    def waiting(self) -> int:
+        """Calls in its queue."""
+        return len(self._waiting)
+
     def now(self, _columns: Columns, _n_rows: int) -> Answer | None:
         """None: a process must be asked by :meth:`predict`; only :class:`Local` answers at once."""
         return None

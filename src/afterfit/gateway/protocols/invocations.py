@@ -55,7 +55,7 @@ def problem(status: int, message: str, problems: list[str]) -> dict[str, Any]:
 
 
 def _only(service: Service) -> str:
-    names = sorted({*service.fleet.lanes, *(place.rpartition("/")[0] for place in service.fleet.refused)})
+    names = sorted(service.fleet.models())
     if not names:
         raise UnknownNameError("model", "", [])
     if len(names) > 1:

@@ -112,6 +112,7 @@ def _fixed() -> Schema:
         found[path] = {"get": _read("whether every champion answers", "object", 503)}
     for path in ("/ping", "/health"):
         found[path] = {"get": {"responses": {str(s): _plain("whether every champion answers") for s in (200, 503)}}}
+    found["/metrics"] = {"get": {"responses": {"200": _plain("what is counted, as Prometheus reads it")}}}
     found["/version"] = {"get": {"responses": {"200": _plain("the MLflow whose dialect is spoken")}}}
     return found
 

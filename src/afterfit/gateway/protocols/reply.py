@@ -11,7 +11,7 @@ from afterfit.gateway.ladder import why_degraded
 from afterfit.records import Prediction, Role, Status
 
 Headers = list[tuple[bytes, bytes]]
-Reply = tuple[int, Any, Headers]  # a body of bytes is plain text, any other becomes JSON
+Reply = tuple[int, Any, Headers]  # a body of bytes is text, plain unless headers say so; any other becomes JSON
 
 
 def answered_by(lane: Lane, rows: Sequence[Prediction]) -> Headers:
@@ -22,12 +22,12 @@ def answered_by(lane: Lane, rows: Sequence[Prediction]) -> Headers:
         degraded = list(dict.fromkeys(why for row in rows if (why := why_degraded(row)) is not None))
         if degraded:
             answered = sorted({(row.version, row.role) for row in rows})
-            kinds = tuple((version, role, lane.kinds[version][0] if version else "none") for version, role in answered)
+            kinds = tuple((version, role, lane.kind(version)) for version, role in answered)
             return [*_headers(kinds), (b"x-afterfit-degraded", "; ".join(degraded).encode())]
     if len(rows) == 1 or all(row.version == first.version for row in rows):
-        return _headers(((first.version, first.role, lane.kinds[first.version][0]),))
+        return _headers(((first.version, first.role, lane.kind(first.version)),))
     found = sorted({(row.version, row.role) for row in rows})
-    return _headers(tuple((version, role, lane.kinds[version][0]) for version, role in found))
+    return _headers(tuple((version, role, lane.kind(version)) for version, role in found))
 
 
 @lru_cache(maxsize=1024)
