@@ -17,7 +17,8 @@ from afterfit.errors import InputError, StoreError, UnknownNameError, WorkerErro
 from afterfit.feedback.told import outcome
 from afterfit.gateway.fleet import Fleet, Lane
 from afterfit.gateway.ladder import Reply, Rows, descend, time_for
-from afterfit.gateway.requests import MOST_ROWS, PredictRequest
+from afterfit.gateway.limits import Limits
+from afterfit.gateway.requests import PredictRequest
 from afterfit.gateway.shadows import Shadows
 from afterfit.gateway.signature import Columns, pick
 from afterfit.ports import Journal
@@ -43,8 +44,17 @@ class _Part:
 class Service:
     """The protocol-free heart of the gateway."""
 
-    def __init__(self, fleet: Fleet, journal: Journal, *, clock: Callable[[], datetime], request_clock: bool) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        journal: Journal,
+        *,
+        clock: Callable[[], datetime],
+        request_clock: bool,
+        limits: Limits = Limits(),  # noqa: B008  frozen
+    ) -> None:
         self.fleet = fleet
+        self.limits = limits
         self.served: Counter[str] = Counter()
         self.degraded: Counter[str] = Counter()  # "model/role that answered instead, or nobody" -> rows
         self._journal = journal
@@ -106,8 +116,8 @@ class Service:
         lane = self.lane(model)
         if not isinstance(items, list) or not items:
             raise InputError('wanted {"outcomes": [{"prediction_id": ..., "value": ...}, ...]} with at least one item')
-        if len(items) > MOST_ROWS:
-            raise InputError(f'"outcomes" has {len(items)} items; wanted at most {MOST_ROWS} a request')
+        if len(items) > self.limits.rows:
+            raise InputError(f'"outcomes" has {len(items)} items; wanted at most {self.limits.rows} a request')
         now = self._clock()
         results: list[dict[str, str]] = [{} for _ in items]
         rows, places = [], []

@@ -11,16 +11,45 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+KEEP_ALIVE = 75  # seconds a connection may stay open without a request
+SENDING = 30.0  # seconds from the first byte of a request to its last
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
 
 class HttpProtocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=...)`."""
 
+    sending = SENDING
+    _until = 0.0  # loop time by which a whole request must be there
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, _WholeReplies(transport)))
+        self._until = self.loop.time() + KEEP_ALIVE
+
+    def on_message_begin(self) -> None:
+        self._until = self.loop.time() + self.sending
+        super().on_message_begin()
 
     def on_response_complete(self) -> None:
         cast(_WholeReplies, self.transport).flush()  # a reply to HEAD has no body that the head could wait for
+        self._until = self.loop.time() + KEEP_ALIVE
         super().on_response_complete()
+
+    def hang_up_if_slow(self, now: float) -> None:
+        """Close a connection that has kept us waiting for a request, or for its client to take what was sent.
+
+        uvicorn's own timer runs only between a reply and the next byte, so a client that sends a byte now and then would
+        keep its connection, and its place among the requests under way, for ever.
+        """
+        cycle = self.cycle
+        if now < self._until or (cycle is not None and not cycle.more_body and not cycle.response_complete):
+            return
+        if self.transport.is_closing():  # and does not come to an end
+            self.transport.abort()
+            return
+        if self.scope is not None and (cycle is None or cycle.response_complete or not cycle.response_started):
+            self.transport.write(_TOO_SLOW)
+        self.transport.close()
 
 
 class _WholeReplies:

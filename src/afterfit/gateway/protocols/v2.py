@@ -57,7 +57,13 @@ async def infer(service: Service, body: bytes, model: str, version: str = "") ->
     names = _outputs(lane, asked.outputs)
     given = asked.id or str(uuid_utils.uuid7())
     request = rows_request(
-        _rows(lane, asked.inputs), lane.signature, service.now(), id=given, key=told.get("key"), time=told.get("time")
+        _rows(lane, asked.inputs),
+        lane.signature,
+        service.now(),
+        service.limits.rows,
+        id=given,
+        key=told.get("key"),
+        time=told.get("time"),
     )
     rows = await service.predict(lane, request)
     reply = {
@@ -109,7 +115,7 @@ async def live(_service: Service, _body: bytes) -> Reply:
 
 async def ready(service: Service, _body: bytes) -> Reply:
     """GET /v2/health/ready; the protocol names the field of this reply `live` too."""
-    answers = service.fleet.champions_answer()
+    answers = service.fleet.ready()
     return 200 if answers else 503, {"live": True, "ready": answers}, []
 
 
