@@ -9,6 +9,8 @@ from afterfit.config import Config
 from afterfit.errors import AfterfitError
 from afterfit.gateway.protocols.reply import Headers
 
+_ROUNDING = 1e-9  # of a request: who waits as long as was said must not be told to wait again
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -52,9 +54,9 @@ class Bucket:
         """Take one request, which gives 0; or the seconds until there is one."""
         self._left = min(self._holds, self._left + (now - self._at) * self.rate)
         self._at = now
-        if self._left < 1.0:
+        if self._left < 1.0 - _ROUNDING:
             return (1.0 - self._left) / self.rate
-        self._left -= 1.0
+        self._left = max(0.0, self._left - 1.0)
         return 0.0
 
 

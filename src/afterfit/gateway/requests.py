@@ -14,7 +14,7 @@ import uuid_utils
 
 from afterfit.config import Config
 from afterfit.errors import InputError
-from afterfit.feedback.told import known_keys, moment, short
+from afterfit.feedback.told import kind_of, known_keys, moment
 from afterfit.gateway.signature import Body, Columns, Signature
 from afterfit.records import Value
 
@@ -120,7 +120,8 @@ def _texts(given: object, n: int, name: str) -> list[str]:
     values = _spread(given, n, name)
     for value in values:
         if not isinstance(value, str) or not 0 < len(value) <= 500:
-            raise InputError(f'"{name}": wanted text of 1 to 500 characters, found {short(value)}')
+            found = f"{len(value)}" if isinstance(value, str) else kind_of(value)
+            raise InputError(f'"{name}": wanted text of 1 to 500 characters, found {found}')
     return values
 
 

@@ -33,11 +33,10 @@ from afterfit.gateway.limits import Limits
 from afterfit.gateway.redacting import Redactions
 from afterfit.gateway.service import Service
 from afterfit.gateway.tokens import Tokens
-from afterfit.gateway.whole_replies import KEEP_ALIVE, HttpProtocol
+from afterfit.gateway.whole_replies import KEEP_ALIVE, HttpProtocol, hang_up_on_the_slow
 from afterfit.records import Acknowledgement
 
 log = logging.getLogger("afterfit.gateway")
-LOOK_EVERY = 1.0  # seconds between two looks for connections that keep us waiting
 GRACEFUL = 30  # seconds that requests under way have when the process is asked to stop
 NOT_READY = 3  # exit code: this machine can't run it; restarting would not help
 
@@ -53,15 +52,6 @@ class _Server(uvicorn.Server):
         """Stop accepting, finish what is under way, return from serve()."""
         starting.cancel()
         self.should_exit = True
-
-    async def hang_up_on_the_slow(self) -> None:
-        """Until cancelled."""
-        now = asyncio.get_running_loop().time
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, HttpProtocol):
-                    connection.hang_up_if_slow(now())
 
 
 class Gateway:
@@ -108,7 +98,10 @@ class Gateway:
             asyncio.get_running_loop().add_signal_handler(number, server.ask_to_exit, starting)
         with contextlib.suppress(asyncio.CancelledError):  # by a signal
             await starting
-        aside = [asyncio.create_task(w) for w in (follower.run(), self._tokens.follow(), server.hang_up_on_the_slow())]
+        aside = [
+            asyncio.create_task(w)
+            for w in (follower.run(), self._tokens.follow(), hang_up_on_the_slow(server.server_state.connections))
+        ]
         _collect_seldom()
         if not server.should_exit:
             sys.stdout.write(f"gateway {self._name} serves {', '.join(fleet.lanes) or 'no model yet'} at {self.url}\n")

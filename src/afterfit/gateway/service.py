@@ -13,6 +13,7 @@ from itertools import chain
 
 import uuid_utils
 
+from afterfit.adapters.redaction import without_row
 from afterfit.errors import InputError, StoreError, UnknownNameError, WorkerError
 from afterfit.feedback.told import outcome
 from afterfit.gateway.fleet import Fleet, Lane
@@ -144,7 +145,9 @@ class Service:
             await self._journal.predictions(failed)
         except StoreError as error:
             self._lose(failed, error)
-        raise NobodyAnsweredError(f"version {lane.champion} of {model} could not answer: {failed[0].failure}")
+        raise NobodyAnsweredError(
+            f"version {lane.champion} of {model} could not answer: {without_row(failed[0].failure or '')}"
+        )
 
     def _lose(self, rows: list[Prediction], why: StoreError) -> None:
         """Callers are answered although the log takes nothing: that is counted, and told."""

@@ -14,6 +14,7 @@ import uuid_utils
 
 from afterfit import __version__
 from afterfit.errors import InputError, UnknownNameError, list_known
+from afterfit.feedback.told import kind_of
 from afterfit.gateway.fleet import Lane
 from afterfit.gateway.protocols.reply import Reply, answered_by
 from afterfit.gateway.requests import decode, rows_request
@@ -229,7 +230,7 @@ def _elements(tensor: _Tensor) -> list[Value]:
         raise InputError(f"{where}: its shape {tensor.shape} makes {size} elements, found {len(data)}")
     for i, element in enumerate(data):
         if element is not None and not fits(element):
-            raise InputError(f"{where}: element {i} is no {tensor.datatype}: {repr(element)[:40]}")
+            raise InputError(f"{where}: element {i} is no {tensor.datatype}; found {kind_of(element)}")
     return data
 
 
