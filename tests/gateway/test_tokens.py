@@ -142,7 +142,7 @@ def test_a_rotation_ends_the_old_one_at_once_or_after_its_grace(tmp_path: Path) 
     for secret in (first, second):
         assert tokens.caller(f"Bearer {secret}".encode(), "predict") is not None
     clock[0] += 3601.0
-    with pytest.raises(NoTokenError, match="revoked or rotated"):
+    with pytest.raises(NoTokenError, match="time of grace is over"):
         tokens.caller(f"Bearer {first}".encode(), "predict")
     assert tokens.caller(f"Bearer {second}".encode(), "predict") is not None
     third = store.rotate("shop", now=NOW)
@@ -341,3 +341,29 @@ def test_times_of_the_file_are_read_back(tmp_path: Path) -> None:
     (token,) = store.all()
     assert token.roles == ("view", "predict")
     assert token.created_at == datetime(2026, 1, 4, 22, tzinfo=UTC)
+
+
+def test_a_token_written_in_thousands_of_ways_fills_nothing_and_stays_revoked(tmp_path: Path) -> None:
+    store = TokenStore(tmp_path)
+    secret = store.add("a", ["view"], now=NOW)
+    tokens = Tokens(tmp_path, always=False)
+    for n in range(2500):
+        assert tokens.caller(b"Bearer " + b" " * n + secret.encode(), "view") is not None
+        with pytest.raises(NoTokenError):
+            tokens.caller(b"Bearer guess-%d" % n, "view")
+    assert len(tokens._met) <= 1000
+    store.revoke("a")
+    asyncio.run(_one_look(tokens))
+    for n in range(2500):
+        with pytest.raises(NoTokenError):
+            tokens.caller(b"Bearer " + b" " * n + secret.encode(), "view")
+
+
+async def _one_look(tokens: Tokens) -> None:
+    following = asyncio.create_task(tokens.follow())
+    before = tokens._known
+    async with asyncio.timeout(30):
+        while tokens._known is before:
+            await asyncio.sleep(0.05)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)

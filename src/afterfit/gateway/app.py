@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -107,7 +106,7 @@ class App:
         if role is None:  # a probe must not fail because callers are many
             return await handler(self._service, b"", *names)
         caller = self._tokens.caller(authorization, role) if self._tokens is not None else None
-        self._room.enter(caller, time.monotonic())
+        self._room.enter(caller)
         try:
             body = await _body(receive, length, self._service.limits.body) if scope["method"] == "POST" else b""
             return await handler(self._service, body, *names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 from afterfit.config import Config
@@ -89,7 +90,7 @@ class Room:
         self._most = limits.concurrency
         self.under_way = 0
 
-    def enter(self, caller: Caller | None, now: float) -> None:
+    def enter(self, caller: Caller | None) -> None:
         """Count a request in; each is counted out by `leave`, and one that was refused was not counted.
 
         Raises:
@@ -104,8 +105,7 @@ class Room:
             if caller.under_way >= caller.concurrency:
                 told = f"token {caller.name!r} has {caller.under_way} requests under way, which is all it may"
                 raise TooManyError(told, [_after(1.0)])
-            wait = 0.0 if caller.bucket is None else caller.bucket.take(now)
-            if caller.bucket is not None and wait:
+            if caller.bucket is not None and (wait := caller.bucket.take(time.monotonic())):
                 told = f"token {caller.name!r} may ask {caller.bucket.rate:g} times a second; wait {wait:.3g} s"
                 raise TooManyError(told, [_after(wait)])
             caller.under_way += 1

@@ -17,6 +17,10 @@ from afterfit.gateway.limits import Caller, RefusedError
 log = logging.getLogger("afterfit.gateway")
 LOOK_EVERY = 0.5  # seconds between two looks whether tokens changed (a stat of one file)
 _CHALLENGE = b'Bearer realm="afterfit"'
+_INVALID = (b"www-authenticate", _CHALLENGE + b', error="invalid_token"')
+_FOREVER = float("inf")
+_MOST_MET = 1000
+Found = tuple[Caller, float]  # whose a token is, and the end of its time in seconds since the epoch
 
 
 class NoTokenError(RefusedError):
@@ -28,7 +32,7 @@ class RoleError(RefusedError):
 
 
 class Tokens:
-    """The tokens in force. One look-up costs a SHA-256, about a microsecond, so no secret is kept to save it.
+    """The tokens in force. A header that came before costs one look-up, a new one a SHA-256 too.
 
     Args:
         always: demand a token even while none was ever made, as where other machines can reach the gateway.
@@ -45,7 +49,8 @@ class Tokens:
         self._always = always
         self._clock = clock
         self._callers: dict[str, Caller] = {}
-        self._known: dict[bytes, tuple[Caller, float]] = {}  # SHA-256 -> whose it is, and until when it is valid
+        self._known: dict[bytes, Found] = {}  # by SHA-256
+        self._met: dict[bytes, Found] = {}  # by the header as it came
         self._seen = self._state()
         self._take_over(self._store.all(), self._store.exists())
 
@@ -58,19 +63,29 @@ class Tokens:
         """
         if role is None or not self.demanded:
             return None
-        scheme, _, secret = authorization.partition(b" ")
-        if scheme.lower() != b"bearer":
-            told = f"this needs a token with the role {role!r}: send the header `Authorization: Bearer TOKEN`"
-            raise NoTokenError(told, [(b"www-authenticate", _CHALLENGE)])
-        caller, until = self._known.get(sha256(secret.strip()).digest(), (None, 0.0))
-        if caller is None or self._clock() > until:
-            told = "the token is not known: it was revoked or rotated, or belongs to another gateway"
-            raise NoTokenError(told, [(b"www-authenticate", _CHALLENGE + b', error="invalid_token"')])
+        caller, until = self._met.get(authorization) or self._meet(authorization, role)
+        if until is not _FOREVER and self._clock() > until:
+            raise NoTokenError("the token was rotated, and its time of grace is over", [_INVALID])
         if role not in caller.grants:
             told = f"token {caller.name!r} lacks the role {role!r}; it has {', '.join(sorted(caller.grants))}"
             wanted = b', error="insufficient_scope", scope="%s"' % role.encode()
             raise RoleError(told, [(b"www-authenticate", _CHALLENGE + wanted)])
         return caller
+
+    def _meet(self, authorization: bytes, role: str) -> Found:
+        """Look up a header that did not come before; only what is known is remembered, so junk fills nothing."""
+        scheme, _, secret = authorization.partition(b" ")
+        if scheme.lower() != b"bearer":
+            told = f"this needs a token with the role {role!r}: send the header `Authorization: Bearer TOKEN`"
+            raise NoTokenError(told, [(b"www-authenticate", _CHALLENGE)])
+        found = self._known.get(sha256(secret.strip()).digest())
+        if found is None:
+            told = "the token is not known: it was revoked or rotated, or belongs to another gateway"
+            raise NoTokenError(told, [_INVALID])
+        if len(self._met) >= _MOST_MET:  # one token may be written in many ways
+            self._met.clear()
+        self._met[authorization] = found
+        return found
 
     async def follow(self) -> None:
         """Take over changes until cancelled; what can't be read changes nothing and is told."""
@@ -97,11 +112,12 @@ class Tokens:
     def _take_over(self, tokens: Iterable[Token], there: bool) -> None:
         """Replace all at once; a token that keeps its name keeps what it has under way."""
         now, callers = time.monotonic(), {}
-        known: dict[bytes, tuple[Caller, float]] = {}
+        known: dict[bytes, Found] = {}
         for token in tokens:
             caller = callers[token.name] = self._callers.get(token.name) or Caller(token.name)
             caller.allow(token.grants, token.rate, token.concurrency, now)
-            known[bytes.fromhex(token.sha256)] = caller, float("inf")
+            known[bytes.fromhex(token.sha256)] = caller, _FOREVER
             if token.previous is not None and token.previous_until is not None:
                 known[bytes.fromhex(token.previous)] = caller, token.previous_until.timestamp()
-        self._callers, self._known, self.demanded = callers, known, self._always or there
+        self._callers, self._known, self._met = callers, known, {}
+        self.demanded = self._always or there
