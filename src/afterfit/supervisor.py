@@ -20,7 +20,7 @@ from typing import IO
 
 from afterfit.adapters.tls import server_context
 from afterfit.adapters.token_store import refuse_open
-from afterfit.config import Config
+from afterfit.config import Config, is_loopback
 from afterfit.errors import SetupError
 from afterfit.home import Home
 
@@ -106,6 +106,8 @@ def up(config: Config, config_path: Path, *, say: Callable[[str], None]) -> int:
         say(
             f"gateway     {'https' if config.tls_key else 'http'}://{config.host}:{config.port}   (log: {parts[0].log})"
         )
+        if not is_loopback(config.host) and config.tls_key is None:
+            say("            without TLS what is sent, tokens too, can be read on its way: docs/security.md")
         if len(parts) > 2:
             say(f"MLflow      http://{UI_HOST}:{config.ui_port}")
         say(f"home        {config.home}   (Ctrl-C stops everything)")

@@ -221,9 +221,20 @@ def test_changes_are_taken_over_and_a_damaged_file_changes_nothing(tmp_path: Pat
 
 
 def test_a_damaged_file_is_told_at_the_start(tmp_path: Path) -> None:
-    (tmp_path / "tokens.json").write_text("[{]", encoding="utf-8")
-    with pytest.raises(StoreError, match="damaged"):
-        Tokens(tmp_path, always=False)
+    store = TokenStore(tmp_path)
+    store.add("a", ["view"], now=NOW, rate=2.0)
+    good = store.path.read_text(encoding="utf-8")
+    (kept,) = json.loads(good)
+    for bad in (
+        "[{]",
+        good.replace(kept["sha256"], "no hash"),
+        good.replace('"view"', '"see"'),
+        good.replace("2.0", "0.0"),
+        good.replace("2.0", "NaN"),
+    ):
+        store.path.write_text(bad, encoding="utf-8")
+        with pytest.raises(StoreError, match="damaged"):
+            Tokens(tmp_path, always=False)
     assert "damaged" in refused(tmp_path, "--port", "0")
 
 

@@ -78,8 +78,11 @@ class TokenStore:
         if text is None:
             return []
         try:
-            return from_json(text, list[Token])
-        except StoreError as error:
+            tokens = from_json(text, list[Token])
+            for token in tokens:
+                _check(token)
+            return tokens
+        except (StoreError, InputError) as error:
             raise StoreError(
                 f"{self.path} is damaged: {error}. Restore it from a backup, or remove it and make new tokens with "
                 "`afterfit tokens add`"
@@ -99,19 +102,9 @@ class TokenStore:
         Raises:
             InputError: the name is taken or is none, a role is unknown, a limit is not positive.
         """
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
-            raise InputError(f"token {name!r}: wanted a name of letters, digits, '-', '_' and '.', at most 100")
-        if not roles:
-            raise InputError(f"token {name!r} has no role; wanted one or more of {', '.join(ROLES)}")
-        for role in roles:
-            if role not in ROLES:
-                raise InputError(f"role {role!r} is unknown; {list_known(role, ROLES)}")
-        if rate is not None and not 0.0 < rate <= 1e6:
-            raise InputError(f"rate {rate:g}: wanted requests a second above 0 and at most a million")
-        if concurrency is not None and concurrency < 1:
-            raise InputError(f"concurrency {concurrency}: wanted a whole number of at least 1")
         secret = _secret()
         token = Token(name, digest(secret), tuple(dict.fromkeys(roles)), now, rate, concurrency)
+        _check(token)
 
         def added(tokens: list[Token]) -> list[Token]:
             if any(known.name == name for known in tokens):
@@ -176,6 +169,23 @@ def refuse_open(host: str, home: Path) -> None:
             f"host = {host!r} can be reached from other machines, and there is no token: anybody could ask and report "
             "outcomes. Make one with `afterfit tokens add NAME --role predict`, or set host to 127.0.0.1"
         )
+
+
+def _check(token: Token) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", token.name):
+        raise InputError(f"token {token.name!r}: wanted a name of letters, digits, '-', '_' and '.', at most 100")
+    if not token.roles:
+        raise InputError(f"token {token.name!r} has no role; wanted one or more of {', '.join(ROLES)}")
+    for role in token.roles:
+        if role not in ROLES:
+            raise InputError(f"role {role!r} is unknown; {list_known(role, ROLES)}")
+    if token.rate is not None and not 0.0 < token.rate <= 1e6:
+        raise InputError(f"rate {token.rate:g}: wanted requests a second above 0 and at most a million")
+    if token.concurrency is not None and token.concurrency < 1:
+        raise InputError(f"concurrency {token.concurrency}: wanted a whole number of at least 1")
+    for kept in (token.sha256, token.previous):
+        if kept is not None and not re.fullmatch("[0-9a-f]{64}", kept):
+            raise InputError(f"token {token.name!r}: what is kept of it is no SHA-256")
 
 
 def _secret() -> str:

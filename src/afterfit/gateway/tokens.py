@@ -12,6 +12,7 @@ from pathlib import Path
 
 from afterfit.adapters.token_store import Token, TokenStore
 from afterfit.errors import StoreError
+from afterfit.gateway.defects import where
 from afterfit.gateway.limits import Caller, RefusedError
 
 log = logging.getLogger("afterfit.gateway")
@@ -98,9 +99,14 @@ class Tokens:
                 self._take_over(await asyncio.to_thread(self._store.all), self._store.exists())
                 self._seen, self.problem = now, ""
             except (StoreError, OSError) as error:
-                if self.problem != str(error):
-                    self.problem = str(error)
-                    log.error("the tokens in force stay: %s", error)
+                self._stay(str(error))
+            except Exception as error:  # noqa: BLE001  a defect must not close the only road of a revocation to this process
+                self._stay(f"a defect while taking over tokens: {where(error)}")
+
+    def _stay(self, why: str) -> None:
+        if self.problem != why:
+            self.problem = why
+            log.error("the tokens in force stay: %s", why)
 
     def _state(self) -> tuple[int, int, int] | None:
         try:

@@ -21,10 +21,13 @@ _TEXT: Schema = {"type": "string"}
 _NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 500}
 _SAID = {
     400: "the body does not fit; the message says what was wanted",
+    401: "a token is demanded, and no valid one came",
+    403: "the token lacks the role",
     404: "no such model, version or path",
     409: "an id was acknowledged before",
     413: "the body is too large",
-    503: "nobody could answer, or the log is full; try again",
+    429: "the token asks more often than it may",
+    503: "nobody could answer, too many ask at once, or the log is full; try again",
 }
 
 
@@ -44,8 +47,13 @@ def described(lanes: Any, most: int) -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Afterfit gateway", "version": __version__},
+        "security": [{}, {"token": []}],  # none is demanded before the first one was made
         "paths": paths,
-        "components": {"schemas": _schemas(most) | rows, "headers": _headers()},
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": _schemas(most) | rows,
+            "headers": _headers(),
+        },
     }
 
 
