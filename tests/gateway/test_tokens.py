@@ -78,6 +78,8 @@ def test_each_route_wants_its_role_and_says_which(tmp_path: Path) -> None:
             for header in ({}, {"authorization": "Basic eDp5"}, bearer("afterfit_guess"), bearer("")):
                 reply = await client.request(method, path, headers=header)
                 assert reply.status_code == 401, (path, header)
+                if path.endswith("/invocations"):
+                    assert reply.json()["error_code"] == "UNAUTHENTICATED"
                 assert reply.headers["www-authenticate"].startswith("Bearer realm=")
                 assert "guess" not in reply.text
             for own, secret in secrets.items():
