@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import getpass
-import json
-import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,7 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from afterfit.config import CONFIG_FILE, Config, config_file, load
+from afterfit import cli_tokens
+from afterfit.cli_options import CONFIG, AsJson, ConfigFile, Why, config_of, out, print_json
+from afterfit.config import Config
 from afterfit.errors import AfterfitError, InputError, SetupError, StoreError
 
 if TYPE_CHECKING:
@@ -29,17 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console(highlight=False, soft_wrap=True)
-
-
-def _settled(path: Path) -> Path:
-    return config_file(path.parent) if path == CONFIG else path
-
-
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="settings", callback=_settled)]
-AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
-Why = Annotated[str, typer.Option("--why", help="the reason, for the ledger")]
-CONFIG = Path(CONFIG_FILE)
+app.add_typer(cli_tokens.app, name="tokens")
 
 
 def main() -> None:
@@ -67,7 +57,7 @@ def up(config: ConfigFile = CONFIG) -> None:
     """Start gateway, controller and (with [ui]) MLflow's pages; Ctrl-C stops them."""
     from afterfit import supervisor
 
-    raise typer.Exit(supervisor.up(_config(config), config.resolve(), say=out.print))
+    raise typer.Exit(supervisor.up(config_of(config), config.resolve(), say=out.print))
 
 
 @app.command()
@@ -91,7 +81,7 @@ def status(config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
 
     report = read(_loop(config), _now())
     if as_json:
-        _print_json(report)
+        print_json(report)
         return
     if not report["models"]:
         out.print("no model yet: register one with af.register(...), or see `afterfit init`")
@@ -127,7 +117,7 @@ def register(
     """Adopt a version that already lives in your own MLflow."""
     from afterfit.api import adopt
 
-    version = adopt(name, uri, reference, target=target, time=time, tracking_uri=tracking_uri, config=_config(config))
+    version = adopt(name, uri, reference, target=target, time=time, tracking_uri=tracking_uri, config=config_of(config))
     out.print(f"{name} version {version.version} is under care, from {uri}")
 
 
@@ -212,7 +202,7 @@ def why(name: str, config: ConfigFile = CONFIG, as_json: AsJson = False) -> None
     loop = _loop(config)
     book = _known(loop, name)
     found = answer(book.entries, loop.home.store.versions(name))
-    _print_json(found.to_dict()) if as_json else out.print(escape(found.text))
+    print_json(found.to_dict()) if as_json else out.print(escape(found.text))
 
 
 @app.command("who-was-live")
@@ -228,7 +218,7 @@ def who_was_live(
     loop = _loop(config)
     book = _known(loop, name)
     found = answer(book.entries, loop.home.store.versions(name), _moment(at))
-    _print_json(found.to_dict()) if as_json else out.print(escape(found.text))
+    print_json(found.to_dict()) if as_json else out.print(escape(found.text))
 
 
 @app.command()
@@ -245,7 +235,7 @@ def incidents(
         _known(loop, name)
     found = sorted(loop.home.store.incidents(name), key=lambda i: i.opened_at, reverse=True)
     if as_json:
-        _print_json(msgspec.to_builtins(found))
+        print_json(msgspec.to_builtins(found))
         return
     table = Table("opened", "closed", "model", "severity", "what")
     for i in found:
@@ -278,14 +268,14 @@ def monitor(
         return
     if why:
         found = loop.cause(name, _now())
-        _print_json(found.to_dict()) if as_json else out.print(escape(str(found)))
+        print_json(found.to_dict()) if as_json else out.print(escape(str(found)))
         return
     view = newest(loop, name)
     title = f"{name}, version {view.version}: {view.window.start:%Y-%m-%d %H:%M} to {view.window.end:%Y-%m-%d %H:%M}"
     if html is not None:
         view.report.to_html(html, title=title, made_at=_now(), timeline=view.timeline)
     if as_json:
-        _print_json(view.to_dict())
+        print_json(view.to_dict())
     else:
         out.print(escape(title))
         _findings(view.report)
@@ -303,7 +293,7 @@ def history(name: str, config: ConfigFile = CONFIG, as_json: AsJson = False) -> 
 
     entries = [e for e in _known(_loop(config), name).entries if e.kind != "done"]
     if as_json:
-        _print_json(msgspec.to_builtins(entries))
+        print_json(msgspec.to_builtins(entries))
         return
     for entry in entries:
         out.print(escape(line(entry)))
@@ -327,7 +317,7 @@ def compare(
     if html is not None:
         report.to_html(html, title=f"{reference} → {current}", made_at=_now())
     if as_json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
     else:
         _findings(report)
     raise typer.Exit(4 if report.drifted else 0)
@@ -351,7 +341,7 @@ def estimate(
 
     found = run(reference, current, target=target, scores=_columns(scores), prediction=prediction, metric=metric)
     if as_json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
         return
     for name, one in found.metrics.items():
         said = f"{one.value:.4f}  ({one.low:.4f} to {one.high:.4f})" if one.value is not None else one.reason
@@ -381,7 +371,7 @@ def cause(
     found = run(
         reference, current, target=target, scores=_columns(scores), prediction=prediction, features=features, seed=seed
     )
-    _print_json(found.to_dict()) if as_json else out.print(escape(str(found)))
+    print_json(found.to_dict()) if as_json else out.print(escape(str(found)))
 
 
 @app.command()
@@ -389,10 +379,10 @@ def doctor(config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
     """Check the configuration, the stores and the chain of the ledger."""
     from afterfit.loop.status import doctor as examine
 
-    settings = _config(config)
+    settings = config_of(config)
     problems, facts = examine(settings)
     if as_json:
-        _print_json({"problems": problems, "facts": facts})
+        print_json({"problems": problems, "facts": facts})
     else:
         for key, value in facts.items():
             out.print(f"{key:<28} {escape(str(value))}")
@@ -428,7 +418,7 @@ def _power(loop: Loop, name: str, as_json: bool) -> None:
     with Console(stderr=True).status("reading the newest windows") as progress:
         found = power_of(loop, name, tell=lambda done, of: progress.update(f"{done} of {of} features are tried"))
     if as_json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
         return
     config = loop.config(name)
     many = "" if config.budget == 1 else "s"
@@ -438,15 +428,11 @@ def _power(loop: Loop, name: str, as_json: bool) -> None:
         out.print(table)
 
 
-def _config(path: Path) -> Config:
-    return load(path, os.environ)
-
-
 def _loop(path: Path) -> Loop:
     from afterfit.home import Home
     from afterfit.loop import Loop
 
-    return Loop(Home.open(_config(path)))
+    return Loop(Home.open(config_of(path)))
 
 
 def _known(loop: Loop, name: str) -> Any:
@@ -475,10 +461,6 @@ def _moment(text: str) -> datetime:
     except ValueError as error:
         raise InputError(f"--at {text!r}: wanted a day or moment such as 2013-07-15 or 2013-07-15T12:00Z") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def _fail(error: AfterfitError, code: int) -> None:

@@ -5,6 +5,7 @@ Durations are written `30m`, `12h`, `7d` and held as seconds; `false_alarms` is 
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 import tomllib
@@ -83,8 +84,13 @@ class Config:
 
     home: Path = Path(".afterfit")  # everything embedded lives here
     root: Path = Path()  # folder of afterfit.toml; `train` is imported from here
-    host: str = "127.0.0.1"
+    host: str = "127.0.0.1"  # beyond loopback only with tokens
     port: int = 8600
+    tls_certificate: Path | None = None  # PEM with its chain; with tls_key: the gateway speaks https
+    tls_key: Path | None = None
+    max_body: int = 8  # MiB of one request
+    max_rows: int = 10_000  # of one request
+    max_concurrency: int = 512  # requests under way at once
     ui_port: int = 5000
     tick: float = 10.0  # seconds between two looks of the controller
     durability: str = "commit"  # commit | fsync | async: what an acknowledged prediction survives
@@ -154,12 +160,18 @@ def parse(data: Mapping[str, Any], *, root: Path = Path(), environ: Mapping[str,
             values[key] = _from_text(environ[variable], key)
     home = Path(_typed(values.get("home", ".afterfit"), str, "home"))
     models = {name: _model(name, table) for name, table in _typed(data.get("models", {}), dict, "[models]").items()}
-    config = Config(
+    certificate, tls_key = _tls(values, root)
+    return Config(
         home=home if home.is_absolute() else root / home,
         root=root,
         host=_typed(values.get("host", Config.host), str, "host"),
         port=_port(values.get("port", Config.port), "port"),
         ui_port=_port(values.get("ui_port", Config.ui_port), "ui_port"),
+        tls_certificate=certificate,
+        tls_key=tls_key,
+        max_body=_count(values.get("max_body", Config.max_body), "max_body", most=1024),
+        max_rows=_count(values.get("max_rows", Config.max_rows), "max_rows", most=1_000_000),
+        max_concurrency=_count(values.get("max_concurrency", Config.max_concurrency), "max_concurrency"),
         tick=duration(values["tick"], "tick") if "tick" in values else Config.tick,
         durability=_one_of(values.get("durability", Config.durability), DURABILITIES, "durability"),
         database=_optional(values.get("database"), "database"),
@@ -167,12 +179,28 @@ def parse(data: Mapping[str, Any], *, root: Path = Path(), environ: Mapping[str,
         notify=_texts(values.get("notify", ()), "notify"),
         models=MappingProxyType(models),
     )
-    if config.host not in ("127.0.0.1", "localhost", "::1"):
-        raise ConfigError(
-            f"host = {config.host!r}: wanted a loopback address. Tokens are not built yet, and a gateway "
-            "without tokens must not be reachable from outside; put a proxy that authenticates in front"
-        )
-    return config
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0"), is_loopback("localhost"), is_loopback("::1")
+    (True, False, True, True)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _tls(values: Mapping[str, Any], root: Path) -> tuple[Path | None, Path | None]:
+    """Certificate and key, relative to the file of settings; both or none."""
+    given = [_optional(values.get(name), name) for name in ("tls_certificate", "tls_key")]
+    if (given[0] is None) != (given[1] is None):
+        has, lacks = ("tls_certificate", "tls_key") if given[0] else ("tls_key", "tls_certificate")
+        raise ConfigError(f"{has} is set and {lacks} is not: wanted both, or none for plain http")
+    certificate, key = (None if path is None else root / path for path in given)
+    return certificate, key
 
 
 def _model(name: str, table: object) -> ModelConfig:
@@ -336,8 +364,8 @@ def _refuse_unknown(values: Mapping[str, Any], known: set[str], where: str) -> N
 
 
 def _from_text(text: str, key: str) -> object:
-    """An environment variable is text; only the ports are not."""
-    if key in ("port", "ui_port"):
+    """An environment variable is text; only the ports and limits are not."""
+    if key in ("port", "ui_port", "max_body", "max_rows", "max_concurrency"):
         return int(text) if text.isdigit() else text
     return text.split(",") if key == "notify" else text
 
@@ -364,9 +392,10 @@ def _texts(value: object, key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _count(value: object, key: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{key} = {value!r}: wanted a whole number of at least 1")
+def _count(value: object, key: str, most: float = math.inf) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        limit = "" if most == math.inf else f" and at most {most:,}"
+        raise ConfigError(f"{key} = {value!r}: wanted a whole number of at least 1{limit}")
     return value
 
 

@@ -18,12 +18,15 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from afterfit.config import Config
+from afterfit.adapters.tls import server_context
+from afterfit.adapters.token_store import refuse_open
+from afterfit.config import Config, is_loopback
 from afterfit.errors import SetupError
 from afterfit.home import Home
 
 FATAL = 3  # exit code of a part that says it can't work here; restarting would not help
 LONGEST_WAIT = 30.0  # seconds between two restarts of a part that keeps dying
+UI_HOST = "127.0.0.1"  # MLflow's pages ask nobody who they are, so they are for this machine whatever `host` is
 STEADY = 60.0  # seconds of life after which a part's past deaths are forgiven
 _PR_SET_PDEATHSIG = 1
 
@@ -74,9 +77,13 @@ def up(config: Config, config_path: Path, *, say: Callable[[str], None]) -> int:
     """Run everything until Ctrl-C or SIGTERM. Returns the exit code: 0 after a clean stop, 3 when it can't start.
 
     Raises:
-        SetupError: a port is in use, another `up` holds this home, or the home can't be written. Nothing was started.
+        SetupError: a port is in use, another `up` holds this home, the home can't be written, other machines could ask
+            without a token, or certificate and key don't fit. Nothing was started.
     """
     Home.open(config).close()  # a damaged store or an unwritable folder is found before anything runs
+    refuse_open(config.host, config.home)
+    if config.tls_certificate is not None and config.tls_key is not None:
+        server_context(config.tls_certificate, config.tls_key)
     lock = _lock(config.home)
     _refuse_taken(config.host, config.port, "port", "the gateway")
     parts = [
@@ -84,7 +91,7 @@ def up(config: Config, config_path: Path, *, say: Callable[[str], None]) -> int:
         Part("controller", [sys.executable, "-m", "afterfit.controller", str(config_path)]),
     ]
     if mlflow_pages_installed() and config.tracking_uri is None:
-        _refuse_taken(config.host, config.ui_port, "ui_port", "MLflow's pages")
+        _refuse_taken(UI_HOST, config.ui_port, "ui_port", "MLflow's pages")
         parts.append(Part("mlflow", _mlflow_command(config), config.home / "logs" / "mlflow.log"))
     stop = threading.Event()
 
@@ -96,9 +103,13 @@ def up(config: Config, config_path: Path, *, say: Callable[[str], None]) -> int:
     try:
         for part in parts:
             part.start()
-        say(f"gateway     http://{config.host}:{config.port}   (log: {parts[0].log})")
+        say(
+            f"gateway     {'https' if config.tls_key else 'http'}://{config.host}:{config.port}   (log: {parts[0].log})"
+        )
+        if not is_loopback(config.host) and config.tls_key is None:
+            say("            without TLS what is sent, tokens too, can be read on its way: docs/security.md")
         if len(parts) > 2:
-            say(f"MLflow      http://{config.host}:{config.ui_port}")
+            say(f"MLflow      http://{UI_HOST}:{config.ui_port}")
         say(f"home        {config.home}   (Ctrl-C stops everything)")
         return _watch(parts, stop, say)
     finally:
@@ -110,6 +121,8 @@ def up(config: Config, config_path: Path, *, say: Callable[[str], None]) -> int:
 
 def gateway_command(config: Config) -> list[str]:
     """How the gateway process is started."""
+    certificate, key = config.tls_certificate, config.tls_key
+    tls = [] if certificate is None else ["--tls-certificate", str(certificate), "--tls-key", str(key)]
     return [
         sys.executable,
         "-m",
@@ -122,6 +135,13 @@ def gateway_command(config: Config) -> list[str]:
         str(config.port),
         "--durability",
         config.durability,
+        "--max-body",
+        str(config.max_body),
+        "--max-rows",
+        str(config.max_rows),
+        "--max-concurrency",
+        str(config.max_concurrency),
+        *tls,
     ]
 
 
@@ -199,7 +219,7 @@ def _mlflow_command(config: Config) -> list[str]:
         "--default-artifact-root",
         str(config.home / "mlartifacts"),
         "--host",
-        config.host,
+        UI_HOST,
         "--port",
         str(config.ui_port),
         "--workers",

@@ -75,7 +75,7 @@ def in_room(
             app = App(service)
         else:
             service = TracedService(fleet, journal, tracer=tracer, clock=lambda: NOW, request_clock=False)
-            app = TracedApp(service, tracer)
+            app = TracedApp(service, None, tracer)
         try:
             assert await fleet.apply(snapshot), fleet.problems()
             transport = httpx.ASGITransport(app)

@@ -121,7 +121,7 @@ def test_a_champion_that_can_not_be_loaded_does_not_replace_one_that_serves(
         assert not await fleet.apply(routes(2, broken(versions[2])))
         assert (fleet.lanes["m"].champion, fleet.number) == (1, 1)
         assert "not what was registered" in fleet.problems()["m/2"]
-        assert not fleet.champions_answer()
+        assert not fleet.ready()
 
     with_fleet(tmp_path, act)
 
@@ -161,6 +161,6 @@ def test_a_candidate_that_can_not_be_loaded_is_told_and_the_routes_are_in_force(
         assert await fleet.apply(routes(1, replace(target(versions[1]), weight=0.5), bad))
         assert fleet.number == 1
         assert list(fleet.problems()) == ["m/2"]
-        assert fleet.champions_answer()
+        assert fleet.ready()
 
     with_fleet(tmp_path, act)

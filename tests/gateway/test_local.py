@@ -206,7 +206,7 @@ def test_callers_are_answered_here_and_copies_are_scored_elsewhere(tmp_path: Pat
         assert await fleet.apply(routes(3, target(versions[2]), target(versions[1], Role.STANDBY, 0.0)))
         lane = fleet.lanes["m"]
         assert {n: type(r) for n, r in lane.workers.items()} == {1: Local, 2: Local}
-        assert fleet.champions_answer()
+        assert fleet.ready()
 
     with_fleet(tmp_path, act)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -15,9 +16,10 @@ import httpx
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from afterfit.adapters.token_store import TokenStore
 from afterfit.testing.open_inference import OpenInferenceLaws, Report, check_open_inference
 from afterfit.testing.open_inference_checks import Tensor
-from tests.world import World
+from tests.world import START, World
 
 TENSOR: list[Tensor] = [{"name": "rows", "shape": [2, 2], "datatype": "FP64", "data": [0.5, 1, -0.5, 2]}]
 COLUMNS: list[Tensor] = [
@@ -72,6 +74,30 @@ def test_the_command_prints_a_table(world: World, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "| id comes back | must | the id of a request is returned | pass |" in done.stdout
+
+
+def test_a_gateway_that_demands_a_token_gets_it_from_the_environment(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    try:
+        world.live(LogisticRegression())
+        token = TokenStore(world.config.home).add("suite", ["predict", "view"], now=START)
+        world.start()
+        (tmp_path / "inputs.json").write_text(json.dumps(COLUMNS), encoding="utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "afterfit.testing.open_inference",
+            world.url,
+            "m",
+            str(tmp_path / "inputs.json"),
+        ]
+        codes = [
+            subprocess.run(command, capture_output=True, check=False, env={**os.environ, **more}).returncode
+            for more in ({}, {"AFTERFIT_TOKEN": token})
+        ]
+        assert codes == [1, 0]
+    finally:
+        world.close()
 
 
 Change = Callable[[str, int, Any], tuple[int, Any]]  # path, status, body -> what the broken server says instead

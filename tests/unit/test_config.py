@@ -46,7 +46,6 @@ def test_a_small_file_and_its_defaults() -> None:
         (model(rollout={"on_no_data": "promote"}), "never promotes"),
         (model(rollout={"approval": "yes"}), "wanted bool"),
         ({"port": "x"}, "port number"),
-        ({"host": "0.0.0.0"}, "loopback"),
         ({"notify": "mail"}, "list of texts"),
         ({"tick": 3}, "duration"),
     ],

@@ -29,6 +29,11 @@ RIGHT: list[tuple[str, str, Any, Any]] = [
     ("top", "host", "localhost", "localhost"),
     ("top", "port", 0, 0),
     ("top", "ui_port", 65535, 65535),
+    ("top", "tls_certificate", "tls/cert.pem", Path("tls/cert.pem")),
+    ("top", "tls_key", "tls/key.pem", Path("tls/key.pem")),
+    ("top", "max_body", 1024, 1024),
+    ("top", "max_rows", 1, 1),
+    ("top", "max_concurrency", 9, 9),
     ("top", "tick", "500s", 500.0),
     ("top", "durability", "fsync", "fsync"),
     ("top", "database", "sqlite:///x.db", "sqlite:///x.db"),
@@ -63,7 +68,12 @@ RIGHT: list[tuple[str, str, Any, Any]] = [
 ]
 WRONG: dict[tuple[str, str], list[Any]] = {
     ("top", "home"): [3, ["a"]],
-    ("top", "host"): [1, "0.0.0.0", "example.org"],
+    ("top", "host"): [1, None],
+    ("top", "tls_certificate"): [1, True],
+    ("top", "tls_key"): [1, True],
+    ("top", "max_body"): [0, 1025, "8 MiB", True, 0.5],
+    ("top", "max_rows"): [0, 1_000_001, "all", True],
+    ("top", "max_concurrency"): [0, -1, "all", True],
     ("top", "port"): ["x", -1, 65536, True, 8600.0],
     ("top", "ui_port"): ["x", -1, 65536, True],
     ("top", "tick"): [10, "0s", "-1s", "1 fortnight", ""],
@@ -99,6 +109,7 @@ WRONG: dict[tuple[str, str], list[Any]] = {
     ("rollout", "holdback"): [0, 0.5, "x", True],
     ("rollout", "timeout"): [1, "0s"],
 }
+PAIRS = {"tls_certificate": "tls_key", "tls_key": "tls_certificate"}  # one is nothing without the other
 
 
 def table(where: str, key: str, value: Any) -> dict[str, Any]:
@@ -108,6 +119,8 @@ def table(where: str, key: str, value: Any) -> dict[str, Any]:
     for name in WHERE[where]:
         place = place[name]
     place[key] = value
+    if key in PAIRS:
+        place.setdefault(PAIRS[key], "other.pem")
     return data
 
 
@@ -141,7 +154,7 @@ def test_a_key_changes_its_field_and_no_other(where: str, key: str, value: Any, 
     )
     old, new = part(before, where), part(after, where)
     changed = {f.name for f in dataclasses.fields(new) if getattr(old, f.name) != getattr(new, f.name)}
-    assert changed - {"models"} == {key}
+    assert changed - {"models", PAIRS.get(key)} == {key}
     assert getattr(new, key) == held
 
 
@@ -190,12 +203,24 @@ def test_the_page_names_the_default_in_force(where: str, key: str) -> None:
         ("database", "sqlite://", "sqlite://"),
         ("tracking_uri", "sqlite://", "sqlite://"),
         ("notify", "json://a,json://b", ("json://a", "json://b")),
+        ("max_body", "7", 7),
+        ("max_rows", "8", 8),
+        ("max_concurrency", "10", 10),
     ],
 )
 def test_the_environment_wins_for_every_key_of_the_first_table(key: str, text: str, held: Any) -> None:
     (value,) = [value for where, known, value, _ in RIGHT if (where, known) == ("top", key)]
     config = parse({key: value}, environ={f"AFTERFIT_{key.upper()}": text, "AFTERFIT_OTHER": "ignored"})
     assert getattr(config, key) == held
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS.items())
+def test_certificate_and_key_come_together(one: str, other: str) -> None:
+    with pytest.raises(ConfigError, match=f"{one} is set and {other} is not: wanted both"):
+        parse({one: "x.pem"})
+    files = {f"AFTERFIT_{key.upper()}": f"{key}.pem" for key in PAIRS}
+    config = parse({}, root=Path("folder"), environ=files)
+    assert (config.tls_certificate, config.tls_key) == (Path("folder/tls_certificate.pem"), Path("folder/tls_key.pem"))
 
 
 def test_a_wrong_variable_is_told_like_a_wrong_key() -> None:

@@ -23,7 +23,7 @@ from afterfit.records import Feature, Value
 DROP, HASH = REDACTIONS
 _BYTES = 32
 _DIGEST = 8  # bytes; among a million values two have the same hash with a chance of 3e-8
-_TELLS = re.compile(r"^(?P<what>[^:]*(?:raised \w+|dtypes)|[^:]*): .*", re.DOTALL)
+_TELLS = re.compile(r"^(?P<what>(?:(?!: ).)*(?:raised \w+|dtypes)|(?:(?!: ).)*): .*", re.DOTALL)
 
 
 class Redaction:
@@ -65,10 +65,19 @@ class Redaction:
 
     def failure(self, text: str | None) -> str | None:
         """Why a version failed, without what it may have said about the row."""
-        if text is None or text.startswith(("timeout", "crash")):
+        if text is None or (short := without_row(text)) == text:
             return text
-        found = _TELLS.match(text)
-        return text if found is None else f"{found['what']} (the rest is left out, since features are redacted)"
+        return f"{short} (the rest is left out, since features are redacted)"
+
+
+def without_row(failure: str) -> str:
+    """Why a version failed, up to where the model's own words begin: those may quote the row.
+
+    >>> without_row("version 1 raised ValueError: could not convert 'Ann'")
+    'version 1 raised ValueError'
+    """
+    found = None if failure.startswith(("timeout", "crash")) else _TELLS.match(failure)
+    return failure if found is None else found["what"]
 
 
 def redaction_of(features: Iterable[Feature], home: Path) -> Redaction | None:

@@ -104,7 +104,7 @@ class FileRoutesBoard:
 
     def _published(self) -> Routes | None:
         try:
-            return self.current()
+            return _read_routes(self._path)
         except StoreError:
             return None  # what is there can't be used by anyone; the new snapshot heals it
 

@@ -134,8 +134,8 @@ class Upstream:
             found = np.asarray(self.read(json.loads(reply.content), n_rows), dtype=float)
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise WorkerError(
-                f"{self.url} answered {reply.text[:_SAID]!r}, which is no reply of numbers in the protocol {self.protocol}: "
-                f"{type(error).__name__}: {error}"
+                f"{self.url} answered what is no reply of numbers in the protocol {self.protocol}: "
+                f"{reply.text[:_SAID]!r} ({type(error).__name__}: {error})"
             ) from error
         if len(found) != n_rows:
             raise WorkerError(f"{self.url} answered {len(found)} rows, wanted {n_rows}")

@@ -1,4 +1,7 @@
-"""What somebody says came true, as it is told by a request or by a service: checked, and made an outcome."""
+"""What somebody says came true, as it is told by a request or by a service: checked, and made an outcome.
+
+What is wrong is told by name, place and kind, never with the value: an error travels through logs and proxies.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 from afterfit.errors import InputError, list_known
 from afterfit.records import ModelVersion, Outcome, OutcomeKind, Task, Value
 
+_KINDS = {bool: "boolean", int: "integer", float: "number", str: "text", dict: "object", list: "array"}
 _OUTCOME_KEYS = ("prediction_id", "key", "time", "value", "event_time", "known_time", "source", "kind")
 
 
@@ -27,7 +31,7 @@ def outcome(model: str, item: object, version: ModelVersion, now: datetime) -> O
         raise InputError('wanted "prediction_id", or "key" and "time" of the prediction')
     for name, value in (("prediction_id", prediction_id), ("key", key), ("source", item.get("source"))):
         if value is not None and not (isinstance(value, str) and value):
-            raise InputError(f'"{name}": wanted text, found {short(value)}')
+            raise InputError(f'"{name}": wanted text, found {kind_of(value)}')
     kind = item.get("kind", OutcomeKind.OUTCOME.value)
     if not isinstance(kind, str) or kind not in set(OutcomeKind):
         raise InputError(f'"kind": {list_known(str(kind), [k.value for k in OutcomeKind])}')
@@ -49,6 +53,7 @@ def outcome(model: str, item: object, version: ModelVersion, now: datetime) -> O
 
 def moment(value: object, name: str) -> datetime:
     """A time given as RFC 3339 text or epoch seconds, in UTC."""
+    wanted = 'wanted a time such as "2013-07-15T12:00:00Z" or epoch seconds'
     try:
         if isinstance(value, str):
             found = datetime.fromisoformat(value)
@@ -56,8 +61,8 @@ def moment(value: object, name: str) -> datetime:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise InputError(f'"{name}": {short(value)} is no time: {error}') from error
-    raise InputError(f'"{name}": wanted a time such as "2013-07-15T12:00:00Z" or epoch seconds, found {short(value)}')
+        raise InputError(f'"{name}": the {kind_of(value)} is no time; {wanted}') from error
+    raise InputError(f'"{name}": {wanted}, found {kind_of(value)}')
 
 
 def _outcome_value(value: Any, version: ModelVersion, kind: OutcomeKind) -> Value:
@@ -66,19 +71,25 @@ def _outcome_value(value: Any, version: ModelVersion, kind: OutcomeKind) -> Valu
     if version.task is Task.REGRESSION:
         fine = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
         if not fine or not math.isfinite(value):
-            raise InputError(f'"value": wanted a finite number, found {short(value)}')
+            raise InputError(f'"value": wanted a finite number, found {kind_of(value)}')
         return float(value)
     for label in version.classes or ():
         if value == label and isinstance(value, bool) == isinstance(label, bool):
             return label
-    raise InputError(f'"value": wanted one of {list(version.classes or ())}, found {short(value)}')
+    raise InputError(f'"value": wanted one of {list(version.classes or ())}, found another {kind_of(value)}')
 
 
-def short(value: object) -> str:
-    """A value for a message; Python refuses to print integers of thousands of digits."""
-    if isinstance(value, int) and abs(value) >= 10**40:
-        return "an integer beyond 64 bits"
-    return f"{value!r:.60}" if isinstance(value, str) else repr(value)[:60]
+def kind_of(value: object) -> str:
+    """What a value is, without the value.
+
+    >>> kind_of("Ann"), kind_of(2**64), kind_of(float("nan")), kind_of(None)
+    ('text', 'integer beyond 64 bits', 'no finite number', 'null')
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return "no finite number"
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        return "integer beyond 64 bits"
+    return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
 
 
 def known_keys(data: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

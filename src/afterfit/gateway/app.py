@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -12,15 +10,17 @@ from typing import Any
 import msgspec
 import uuid_utils
 
+from afterfit.adapters.token_store import OUTCOME, PREDICT, VIEW
 from afterfit.errors import AfterfitError, DuplicateError, InputError, StoreError, UnknownNameError, WorkerError
 from afterfit.gateway import metrics
+from afterfit.gateway.defects import Defects
+from afterfit.gateway.limits import BusyError, RefusedError, Room, TooManyError
 from afterfit.gateway.protocols import invocations, openapi, v1, v2
 from afterfit.gateway.protocols.reply import Headers, Reply
 from afterfit.gateway.service import Service
 from afterfit.gateway.signature import SignatureError
+from afterfit.gateway.tokens import NoTokenError, RoleError, Tokens
 
-log = logging.getLogger("afterfit.gateway")
-MOST_BYTES = 8 * 2**20
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -52,33 +52,45 @@ class WrongMethodError(InputError):
         super().__init__(f"{path} takes {wanted}, found {found}")
 
 
-_STATUS = ((TooLargeError, 413), (DuplicateError, 409), (NoPathError, 404), (UnknownNameError, 404))
+_STATUS = (
+    (TooLargeError, 413),
+    (DuplicateError, 409),
+    (NoPathError, 404),
+    (UnknownNameError, 404),
+    (NoTokenError, 401),
+    (RoleError, 403),
+    (TooManyError, 429),
+    (BusyError, 503),
+)
 
 
 class App:
     """Raw ASGI: no framework stands between the socket and the service."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, tokens: Tokens | None = None) -> None:
         self._service = service
+        self._tokens = tokens
+        self._room = Room(service.limits)
+        self._defects = Defects()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
             return
         began = time.perf_counter()
-        length, back = _head(scope["headers"])
-        status, content, headers = await self._reply(scope, receive, length)
+        length, authorization, back = _head(scope["headers"])
+        status, content, headers = await self._reply(scope, receive, length, authorization)
         head = [(b"content-length", b"%d" % len(content)), *headers, *back]
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": content})
         self._service.tally.request(scope["path"], status, headers, time.perf_counter() - began)
 
-    async def _reply(self, scope: Message, receive: Receive, length: int) -> tuple[int, bytes, Headers]:
+    async def _reply(
+        self, scope: Message, receive: Receive, length: int, authorization: bytes
+    ) -> tuple[int, bytes, Headers]:
         path: str = scope["path"]
         try:
-            handler, names = _route(scope["method"], path)
-            body = await _body(receive, length) if scope["method"] == "POST" else b""
-            status, answer, headers = await handler(self._service, body, *names)
+            status, answer, headers = await self._answer(scope, receive, length, authorization)
             if isinstance(answer, bytes):
                 return status, answer, headers or [_TEXT]  # those of a text begin with its type
             return status, _encode(answer), [_JSON, *headers]
@@ -86,12 +98,26 @@ class App:
             status, message, headers = _refusal(error)
             problems = error.problems if isinstance(error, SignatureError) else []
             self._service.tally.error(path, status, error)
-        except Exception:  # noqa: BLE001  the process boundary: a caller must not see the insides of a defect of ours
-            log.error("a defect of the gateway: %s %s\n%s", scope["method"], path, traceback.format_exc())
+        except Exception as error:  # noqa: BLE001  the process boundary: a caller must not see the insides of a defect of ours
+            self._defects.tell(scope["method"], path, error)
             status, headers, problems = 503, [], []
             self._service.tally.error(path, status, None)
             message = "the gateway met a defect of its own and logged it; please report gateway.log"
         return status, _encode(_dialect(path).problem(status, message, problems)), [_JSON, *headers]
+
+    async def _answer(self, scope: Message, receive: Receive, length: int, authorization: bytes) -> Reply:
+        """What the handler says; nothing of a body is read before its sender was let in."""
+        handler, names = _route(scope["method"], scope["path"])
+        role = _ROLES.get(handler, VIEW)
+        if role is None:  # a probe must not fail because callers are many
+            return await handler(self._service, b"", *names)
+        caller = self._tokens.caller(authorization, role) if self._tokens is not None else None
+        self._room.enter(caller)
+        try:
+            body = await _body(receive, length, self._service.limits.body) if scope["method"] == "POST" else b""
+            return await handler(self._service, body, *names)
+        finally:
+            self._room.leave(caller)
 
 
 def _refusal(error: AfterfitError) -> tuple[int, str, Headers]:
@@ -101,7 +127,8 @@ def _refusal(error: AfterfitError) -> tuple[int, str, Headers]:
         return 405, str(error), [(b"allow", error.wanted.encode())]
     if isinstance(error, WorkerError | StoreError):
         return 503, f"{error}; try again", [(b"retry-after", b"1")]
-    return next((s for kind, s in _STATUS if isinstance(error, kind)), 400), str(error), []
+    status = next((s for kind, s in _STATUS if isinstance(error, kind)), 400)
+    return status, str(error), error.headers if isinstance(error, RefusedError) else []
 
 
 def _dialect(path: str) -> Any:
@@ -151,6 +178,12 @@ _FIXED: dict[str, Handler] = {
     "/openapi.json": openapi.description,
     "/metrics": metrics.metrics,
 }
+# What a token must be allowed for; all others show something, and want `view`. None asks for no token.
+_ROLES: dict[Handler, str | None] = {
+    **dict.fromkeys((v1.predict, v2.infer, invocations.invocations), PREDICT),
+    v1.outcomes: OUTCOME,
+    **dict.fromkeys((v1.healthz, v1.readyz, v2.live, v2.ready, invocations.ping), None),
+}
 
 
 def _get(path: str) -> tuple[str, Handler, Sequence[str]]:
@@ -170,12 +203,14 @@ def _get(path: str) -> tuple[str, Handler, Sequence[str]]:
     raise NoPathError(f"no such path {path!r}; known: {_PATHS}")
 
 
-def _head(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, Headers]:
-    """(the length that the body is said to have, the headers that go back whatever comes)."""
-    length, request, trace = 0, b"", b""
+def _head(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, bytes, Headers]:
+    """(the length that the body is said to have, who asks, the headers that go back whatever comes)."""
+    length, authorization, request, trace = 0, b"", b"", b""
     for name, value in headers:
         if name == b"content-length":
             length = int(value) if value.isdigit() else 0
+        elif name == b"authorization":
+            authorization = value
         elif name == b"x-request-id":
             request = value
         elif name == b"traceparent":
@@ -183,14 +218,14 @@ def _head(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, Headers]:
     if not request or len(request) > _LONGEST or request.translate(None, _VISIBLE):
         request = str(uuid_utils.uuid7()).encode()
     if not trace or len(trace) > _LONGEST or trace.translate(None, _VISIBLE):
-        return length, [(b"x-request-id", request)]
-    return length, [(b"x-request-id", request), (b"traceparent", trace)]
+        return length, authorization, [(b"x-request-id", request)]
+    return length, authorization, [(b"x-request-id", request), (b"traceparent", trace)]
 
 
-async def _body(receive: Receive, length: int) -> bytes:
+async def _body(receive: Receive, length: int, most: int) -> bytes:
     """The whole body; one above the limit is refused before it is read."""
-    too_large = f"the body is larger than {MOST_BYTES // 2**20} MiB; send fewer rows a request"
-    if length > MOST_BYTES:
+    too_large = f"the body is larger than {most // 2**20} MiB; send fewer rows a request"
+    if length > most:
         raise TooLargeError(too_large)
     parts = bytearray()
     while True:
@@ -198,7 +233,7 @@ async def _body(receive: Receive, length: int) -> bytes:
         if message["type"] == "http.disconnect":
             raise InputError("the client went away")
         part: bytes = message.get("body", b"")
-        if len(parts) + len(part) > MOST_BYTES:
+        if len(parts) + len(part) > most:
             raise TooLargeError(too_large)
         if not message.get("more_body", False):
             return bytes(parts + part) if parts else part

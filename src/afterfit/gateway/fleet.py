@@ -11,6 +11,7 @@ from pathlib import Path
 
 from afterfit.adapters.lane import PYTHON, read_lane
 from afterfit.adapters.model_folder import read_version
+from afterfit.adapters.routes_board import NO_ROUTES
 from afterfit.errors import StoreError, WorkerError
 from afterfit.gateway.fallback import Fallback, LastAnswers
 from afterfit.gateway.local import Local, has_graph
@@ -135,6 +136,7 @@ class Fleet:
         self._last: dict[str, LastAnswers] = {}  # model -> what was answered last, whatever the routes
         self.lanes: dict[str, Lane] = {}
         self.number = 0  # of the routes that are in force whole
+        self._published = False  # whether those were on the board, and not what stands for an empty one
         self.refused: dict[str, str] = {}  # "model/version" of champions that could not be loaded -> why
 
     async def apply(self, routes: Routes, last_good: Routes | None = None) -> bool:
@@ -155,7 +157,7 @@ class Fleet:
         self.refused = dict(problem for problem in told if problem is not None)
         await self._settle(routes.models.values(), {Role.STANDBY})
         if not self.refused:
-            self.number = routes.number
+            self.number, self._published = routes.number, routes is not NO_ROUTES
         self._let_go(GRACE + max((m.timeout for m in routes.models.values()), default=0.0))
         return not self.refused
 
@@ -196,9 +198,13 @@ class Fleet:
                 found[worker.name] = round(max(worker.memory, found.get(worker.name, 0.0)), 1)
         return found
 
-    def champions_answer(self) -> bool:
-        """Whether every routed champion answers right now."""
-        return not self.refused and all(not lane.workers[lane.champion].problem for lane in self.lanes.values())
+    def ready(self) -> bool:
+        """Whether published routes were taken over and every routed champion answers right now; there may be none yet."""
+        return (
+            self._published
+            and not self.refused
+            and all(not lane.workers[lane.champion].problem for lane in self.lanes.values())
+        )
 
     async def stop(self) -> None:
         """End all worker processes."""

@@ -6,9 +6,8 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
 
-from afterfit.adapters.routes_board import FileRoutesBoard, GatewayDesk
+from afterfit.adapters.routes_board import NO_ROUTES, FileRoutesBoard, GatewayDesk
 from afterfit.errors import AfterfitError
 from afterfit.gateway.fleet import Fleet
 from afterfit.records import Acknowledgement, Routes
@@ -48,7 +47,7 @@ class Follower:
         self._has_changed()
         routes = self._published()
         if routes is None:
-            routes = self._good or Routes(0, datetime.now(UTC))
+            routes = self._good or NO_ROUTES
             log.error("going on with the last good routes, number %d", routes.number)
         await self._take_over(routes)
         await self._report()

@@ -128,7 +128,7 @@ def _histogram(labels: Mapping[str, str], series: Sequence[float]) -> Iterator[S
 def _of_versions(fleet: Fleet, shadows: Shadows) -> Iterator[Family]:
     """The routes in force, and how each routed version does."""
     yield _gauge("routes_number", "Number of the routes that are in force here.", [Sample(fleet.number)])
-    yield _gauge("ready", "1 while every champion answers.", [Sample(fleet.champions_answer())])
+    yield _gauge("ready", "1 while published routes are in force and every champion answers.", [Sample(fleet.ready())])
     weights, up, open_, calls, waiting = [], [], [], [], []
     for model, target, kind, runners in _routed(fleet):
         place = {"model": model, "version": str(target.version)}

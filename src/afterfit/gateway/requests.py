@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 import uuid_utils
 
+from afterfit.config import Config
 from afterfit.errors import InputError
-from afterfit.feedback.told import known_keys, moment, short
+from afterfit.feedback.told import kind_of, known_keys, moment
 from afterfit.gateway.signature import Body, Columns, Signature
 from afterfit.records import Value
 
-MOST_ROWS = 10_000
+MOST_ROWS = Config.max_rows  # of a request, where the settings say nothing else
 _PREDICT_KEYS = ("rows", "key", "id", "time")
 
 
@@ -54,7 +55,7 @@ def _hint(body: bytes) -> str:
     return f". {repr(name) if name else 'A value in a list'} is {value}; wanted a finite number, or null where a null was seen in training"
 
 
-def predict_request(content: bytes, signature: Signature, now: datetime) -> PredictRequest:
+def predict_request(content: bytes, signature: Signature, now: datetime, most: int = MOST_ROWS) -> PredictRequest:
     """`{"rows": [...], "key"?, "id"?, "time"?}`; key, id and time may be one value or one a row.
 
     Raises:
@@ -62,22 +63,30 @@ def predict_request(content: bytes, signature: Signature, now: datetime) -> Pred
         InputError: the rest does not.
     """
     packed = signature.read(content)
-    return _request(packed if packed is not None else _by_hand(content), signature, now, packed=packed is not None)
+    body = packed if packed is not None else _by_hand(content)
+    return _request(body, signature, now, most, packed=packed is not None)
 
 
 def rows_request(
-    rows: list[Any], signature: Signature, now: datetime, *, id: object = None, key: object = None, time: object = None
+    rows: list[Any],
+    signature: Signature,
+    now: datetime,
+    most: int,
+    *,
+    id: object = None,
+    key: object = None,
+    time: object = None,
 ) -> PredictRequest:
     """The same of rows that came in another dialect; raises the same errors."""
-    return _request(Body(rows, key, id, time), signature, now, packed=False)
+    return _request(Body(rows, key, id, time), signature, now, most, packed=False)
 
 
-def _request(body: Body, signature: Signature, now: datetime, *, packed: bool) -> PredictRequest:
+def _request(body: Body, signature: Signature, now: datetime, most: int, *, packed: bool) -> PredictRequest:
     n_rows = len(body.rows)
     if not n_rows:
         raise InputError("there are no rows; wanted at least one row")
-    if n_rows > MOST_ROWS:
-        raise InputError(f"found {n_rows} rows; wanted at most {MOST_ROWS} a request")
+    if n_rows > most:
+        raise InputError(f"found {n_rows} rows; wanted at most {most} a request")
     ids = _ids(body.id, n_rows)
     keys = ids if body.key is None else _texts(body.key, n_rows, "key")
     times = [now] * n_rows if body.time is None else [moment(t, "time") for t in _spread(body.time, n_rows, "time")]
@@ -111,7 +120,8 @@ def _texts(given: object, n: int, name: str) -> list[str]:
     values = _spread(given, n, name)
     for value in values:
         if not isinstance(value, str) or not 0 < len(value) <= 500:
-            raise InputError(f'"{name}": wanted text of 1 to 500 characters, found {short(value)}')
+            found = f"{len(value)}" if isinstance(value, str) else kind_of(value)
+            raise InputError(f'"{name}": wanted text of 1 to 500 characters, found {found}')
     return values
 
 

@@ -10,34 +10,38 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from afterfit.adapters.journal import SqliteJournal
 from afterfit.adapters.journal_aside import open_journal
 from afterfit.adapters.routes_board import FileRoutesBoard, GatewayDesk
-from afterfit.config import DURABILITIES, Config
+from afterfit.adapters.tls import server_context
+from afterfit.adapters.token_store import refuse_open
+from afterfit.config import DURABILITIES, Config, is_loopback
 from afterfit.errors import AfterfitError, SetupError
 from afterfit.gateway.app import App
 from afterfit.gateway.fleet import Fleet
 from afterfit.gateway.follower import Follower
+from afterfit.gateway.limits import Limits
 from afterfit.gateway.metrics import of_controller, of_journal
 from afterfit.gateway.redacting import Redactions
 from afterfit.gateway.service import Service
-from afterfit.gateway.whole_replies import HttpProtocol
+from afterfit.gateway.tokens import Tokens
+from afterfit.gateway.whole_replies import KEEP_ALIVE, HttpProtocol, hang_up_on_the_slow
 from afterfit.records import Acknowledgement
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 log = logging.getLogger("afterfit.gateway")
-KEEP_ALIVE = 75  # seconds an idle connection stays open
 GRACEFUL = 30  # seconds that requests under way have when the process is asked to stop
 TRACED = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")  # variables that turn traces on
 NOT_READY = 3  # exit code: this machine can't run it; restarting would not help
@@ -67,9 +71,14 @@ class Gateway:
         *,
         request_clock: bool,
         durability: str = Config.durability,
+        tls: ssl.SSLContext | None = None,
+        limits: Limits = Limits(),  # noqa: B008  frozen
     ) -> None:
         host, port = listener.getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        self._tls, self._limits = tls, limits
+        self._tokens = Tokens(home, always=not is_loopback(host))
         self._name = gateway
         self._listener = listener
         self._board, self._desk = FileRoutesBoard(home), GatewayDesk(home, gateway)
@@ -90,13 +99,16 @@ class Gateway:
         service, app = self._heart(fleet)
         service.more_metrics = lambda: [*of_journal(self._journal, service.served), *of_controller(self._board)]
         follower = Follower(self._board, self._desk, fleet, lambda trouble: self._acknowledgement(service, trouble))
-        server = _Server(_config(app))
+        server = _Server(_config(app, self._tls))
         starting = asyncio.create_task(follower.start())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, server.ask_to_exit, starting)
         with contextlib.suppress(asyncio.CancelledError):  # by a signal
             await starting
-        following = asyncio.create_task(follower.run())
+        aside = [
+            asyncio.create_task(w)
+            for w in (follower.run(), self._tokens.follow(), hang_up_on_the_slow(server.server_state.connections))
+        ]
         _collect_seldom()
         if not server.should_exit:
             sys.stdout.write(f"gateway {self._name} serves {', '.join(fleet.lanes) or 'no model yet'} at {self.url}\n")
@@ -104,8 +116,9 @@ class Gateway:
         try:
             await server.serve(sockets=[self._listener])
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            for task in aside:
+                task.cancel()
+            await asyncio.gather(*aside, return_exceptions=True)
             await service.shadows.finish()
             await fleet.stop()
             await asyncio.to_thread(self._journal.close)
@@ -120,17 +133,19 @@ class Gateway:
             from afterfit.gateway.tracing import TracedApp, TracedService, provider_of
 
             self._tracers = provider_of(os.environ)
+        about: dict[str, Any] = {"clock": _now, "request_clock": self._request_clock, "limits": self._limits}
         if self._tracers is None:
-            service = Service(fleet, self._journal, clock=_now, request_clock=self._request_clock)
-            return service, App(service)
+            service = Service(fleet, self._journal, **about)
+            return service, App(service, self._tokens)
         tracer = self._tracers.get_tracer("afterfit")
-        service = TracedService(fleet, self._journal, tracer=tracer, clock=_now, request_clock=self._request_clock)
-        return service, TracedApp(service, tracer)
+        service = TracedService(fleet, self._journal, tracer=tracer, **about)
+        return service, TracedApp(service, self._tokens, tracer)
 
     def _acknowledgement(self, service: Service, trouble: str) -> Acknowledgement:
         problems, dropped = service.fleet.problems(), service.shadows.dropped
         lost = {"journal lost": self._journal.lost_shadows} if self._journal.lost_shadows else {}
         troubles = {"routes": trouble, "journal": self._damage, "log": service.log_problem}
+        troubles["tokens"] = self._tokens.problem
         unlogged = {f"{model} not logged": n for model, n in self._journal.losses.by_model.items()}
         return Acknowledgement(
             gateway=self._name,
@@ -147,18 +162,20 @@ class Gateway:
         )
 
 
-def _config(app: App) -> uvicorn.Config:
+def _config(app: App, tls: ssl.SSLContext | None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=HttpProtocol,
+        ws="none",
         loop="none",
-        log_level="warning",
+        log_level="error",  # a warning is a line for each request that is no HTTP: whoever sends them would fill the log
         access_log=False,
         proxy_headers=False,  # nothing here asks where a caller is
         server_header=False,
         lifespan="off",
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACEFUL,
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )
 
 
@@ -198,20 +215,38 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8600)
     parser.add_argument("--id", default="gateway-1")
     parser.add_argument("--durability", choices=DURABILITIES, default=Config.durability)
+    parser.add_argument("--tls-certificate", type=Path)
+    parser.add_argument("--tls-key", type=Path)
+    parser.add_argument("--max-body", type=int, default=Config.max_body)
+    parser.add_argument("--max-rows", type=int, default=Config.max_rows)
+    parser.add_argument("--max-concurrency", type=int, default=Config.max_concurrency)
     parser.add_argument("--clock", choices=("machine", "request"), default="machine")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        options.home.mkdir(parents=True, exist_ok=True)
-        listener = listen(options.host, options.port)
-        clock = options.clock == "request"
-        gateway = Gateway(options.home, options.id, listener, request_clock=clock, durability=options.durability)
+        gateway = _open(options)
     except (AfterfitError, OSError) as error:
         sys.stderr.write(f"gateway: {error}\n")
         return NOT_READY
     with asyncio.Runner(loop_factory=_event_loop()) as runner:
         runner.run(gateway.run())
     return 0
+
+
+def _open(options: argparse.Namespace) -> Gateway:
+    """A gateway that listens; nothing is bound or written before what it was told was checked."""
+    tls = server_context(options.tls_certificate, options.tls_key) if options.tls_certificate else None
+    refuse_open(options.host, options.home)
+    options.home.mkdir(parents=True, exist_ok=True)
+    return Gateway(
+        options.home,
+        options.id,
+        listen(options.host, options.port),
+        request_clock=options.clock == "request",
+        durability=options.durability,
+        tls=tls,
+        limits=Limits(options.max_body * 2**20, options.max_rows, options.max_concurrency),
+    )
 
 
 def _event_loop() -> type[asyncio.AbstractEventLoop] | None:

@@ -13,11 +13,13 @@ from itertools import chain
 
 import uuid_utils
 
+from afterfit.adapters.redaction import without_row
 from afterfit.errors import InputError, StoreError, UnknownNameError, WorkerError
 from afterfit.feedback.told import outcome
 from afterfit.gateway.fleet import Fleet, Lane
 from afterfit.gateway.ladder import Reply, Rows, descend, time_for
-from afterfit.gateway.requests import MOST_ROWS, PredictRequest
+from afterfit.gateway.limits import Limits
+from afterfit.gateway.requests import PredictRequest
 from afterfit.gateway.shadows import Shadows
 from afterfit.gateway.signature import Columns, pick
 from afterfit.gateway.tally import Tally
@@ -44,8 +46,17 @@ class Part:
 class Service:
     """The protocol-free heart of the gateway."""
 
-    def __init__(self, fleet: Fleet, journal: Journal, *, clock: Callable[[], datetime], request_clock: bool) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        journal: Journal,
+        *,
+        clock: Callable[[], datetime],
+        request_clock: bool,
+        limits: Limits = Limits(),  # noqa: B008  frozen
+    ) -> None:
         self.fleet = fleet
+        self.limits = limits
         self.tally = Tally(fleet.models)
         self.more_metrics: Callable[[], Sequence[Family]] = tuple  # for the page, of what this object does not know
         self.served: Counter[str] = Counter()
@@ -112,8 +123,8 @@ class Service:
         lane = self.lane(model)
         if not isinstance(items, list) or not items:
             raise InputError('wanted {"outcomes": [{"prediction_id": ..., "value": ...}, ...]} with at least one item')
-        if len(items) > MOST_ROWS:
-            raise InputError(f'"outcomes" has {len(items)} items; wanted at most {MOST_ROWS} a request')
+        if len(items) > self.limits.rows:
+            raise InputError(f'"outcomes" has {len(items)} items; wanted at most {self.limits.rows} a request')
         now = self._clock()
         results: list[dict[str, str]] = [{} for _ in items]
         rows, places = [], []
@@ -145,7 +156,9 @@ class Service:
             await self._commit(failed)
         except StoreError as error:
             self._lose(failed, error)
-        raise NobodyAnsweredError(f"version {lane.champion} of {model} could not answer: {failed[0].failure}")
+        raise NobodyAnsweredError(
+            f"version {lane.champion} of {model} could not answer: {without_row(failed[0].failure or '')}"
+        )
 
     def _lose(self, rows: list[Prediction], why: StoreError) -> None:
         """Callers are answered although the log takes nothing: that is counted, and told."""

@@ -16,6 +16,7 @@ import msgspec
 
 from afterfit.adapters.packed_row import PackedRow
 from afterfit.errors import InputError, list_known
+from afterfit.feedback.told import kind_of
 from afterfit.records import Feature, Value
 
 MOST_PROBLEMS = 10  # problems told at once
@@ -127,7 +128,7 @@ class Signature:
 
     def _problems(self, number: int, row: object) -> list[str]:
         if not isinstance(row, dict | PackedRow):
-            return [f"row {number}: wanted an object of features, found {_kind(row)}"]
+            return [f"row {number}: wanted an object of features, found {kind_of(row)}"]
         found = []
         for name, nullable, fits in self._fits:
             kind = self._features[name].kind
@@ -140,7 +141,7 @@ class Signature:
                         f"row {number}: feature {name!r} is null; wanted {kind} (no null was seen in training)"
                     )
             elif not fits(value):
-                found.append(f"row {number}: feature {name!r}: wanted {kind}, found {_kind(value)} {_short(value)}")
+                found.append(f"row {number}: feature {name!r}: wanted {kind}, found {kind_of(value)}")
         for name in row.keys() - self._allowed:
             found.append(f"row {number}: unknown feature {name!r}; {self._known(name)}")
         return found
@@ -199,15 +200,3 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "boolean": lambda value: type(value) is bool,
     "text": lambda value: type(value) is str,
 }
-_KINDS = {bool: "boolean", int: "integer", float: "number", str: "text", dict: "object", list: "array"}
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "no finite number:"
-    return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
-
-
-def _short(value: object) -> str:
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**40 else "beyond 64 bits"
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -22,6 +22,7 @@ from afterfit.gateway.fleet import Lane
 from afterfit.gateway.requests import PredictRequest
 from afterfit.gateway.service import Part, Service
 from afterfit.gateway.tally import OTHER
+from afterfit.gateway.tokens import Tokens
 from afterfit.records import Prediction
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def finish(provider: TracerProvider) -> None:
 class TracedApp(App):
     """An App that makes a span of each prediction and each report of outcomes, below the caller's own span."""
 
-    def __init__(self, service: Service, tracer: Tracer) -> None:
-        super().__init__(service)
+    def __init__(self, service: Service, tokens: Tokens | None, tracer: Tracer) -> None:
+        super().__init__(service, tokens)
         self._tracer = tracer
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -1,5 +1,6 @@
-"""uvicorn's HTTP protocol with one write a reply: uvicorn writes head and body apart, and each write is a packet.
+"""uvicorn's HTTP protocol, which hangs up on clients that keep it waiting and makes one write of a reply.
 
+uvicorn writes head and body apart, and each write is a packet.
 Measured on a busy machine with a model that costs nothing, 32 connections, medians of paired runs: 9 % and 16 % less
 processor time a request in two series.
 """
@@ -7,20 +8,62 @@ processor time a request in two series.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+KEEP_ALIVE = 75  # seconds a connection may stay open without a request
+LOOK_EVERY = 1.0  # seconds between two looks for connections that keep us waiting
+SENDING = 30.0  # seconds from the first byte of a request to its last
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class HttpProtocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=...)`."""
 
+    idle, sending = KEEP_ALIVE, SENDING
+    _until = 0.0  # loop time by which a whole request must be there
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, _WholeReplies(transport)))
+        self._until = self.loop.time() + self.idle
+
+    def on_message_begin(self) -> None:
+        self._until = self.loop.time() + self.sending
+        super().on_message_begin()
 
     def on_response_complete(self) -> None:
         cast(_WholeReplies, self.transport).flush()  # a reply to HEAD has no body that the head could wait for
+        self._until = self.loop.time() + self.idle
         super().on_response_complete()
+
+    def hang_up_if_slow(self, now: float) -> None:
+        """Close a connection that has kept us waiting for a request, or for its client to take what was sent.
+
+        uvicorn's own timer runs only between a reply and the next byte, so a client that sends a byte now and then would
+        keep its connection, and its place among the requests under way, for ever.
+        """
+        cycle = self.cycle
+        if now < self._until or (cycle is not None and not cycle.more_body and not cycle.response_complete):
+            return
+        if self.transport.is_closing():  # and does not come to an end
+            self.transport.abort()
+            return
+        begun = self.scope is not None if cycle is None else cycle.more_body and not cycle.response_started
+        if begun:  # else nobody waits for a reply, and one would be taken for that of the next request
+            self.transport.write(_TOO_SLOW)
+        self.transport.close()
+
+
+async def hang_up_on_the_slow(connections: Collection[object]) -> None:
+    """Look at all of them again and again, until cancelled."""
+    now = asyncio.get_running_loop().time
+    while True:
+        await asyncio.sleep(LOOK_EVERY)
+        for connection in list(connections):
+            if isinstance(connection, HttpProtocol):
+                connection.hang_up_if_slow(now())
 
 
 class _WholeReplies:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from afterfit.adapters.tls import server_context
+from afterfit.adapters.token_store import TokenStore, refuse_open
 from afterfit.config import Config
 from afterfit.errors import AfterfitError
 from afterfit.home import Home
@@ -147,6 +149,8 @@ def doctor(config: Config) -> tuple[list[str], dict[str, Any]]:
         "routes": lambda: f"number {home.board.current().number}",
         "lake": lambda: {name: home.lake.counts(name) for name in home.store.models()},
         "registry": lambda: {name: home.registry.champion(name) for name in home.store.models()},
+        "tokens": lambda: _tokens(config),
+        "TLS": lambda: _tls(config),
     }
     for what, check in checks.items():
         try:
@@ -155,3 +159,19 @@ def doctor(config: Config) -> tuple[list[str], dict[str, Any]]:
             problems.append(f"{what}: {error}")
     home.close()
     return problems, facts
+
+
+def _tokens(config: Config) -> str:
+    refuse_open(config.host, config.home)
+    store = TokenStore(config.home)
+    names = [token.name for token in store.all()]
+    if not names and store.exists():
+        return f"none is left, so nobody may ask; remove {store.path} to do without on this machine"
+    return ", ".join(names) or "none: who can connect from this machine may ask"
+
+
+def _tls(config: Config) -> str:
+    if config.tls_certificate is None or config.tls_key is None:
+        return "none: what is sent, tokens too, can be read on its way"
+    server_context(config.tls_certificate, config.tls_key)
+    return str(config.tls_certificate)

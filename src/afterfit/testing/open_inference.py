@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def check_open_inference(
     version: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     timeout: float = 30.0,
+    token: str | None = None,
 ) -> Report:
     """Run every check against a server.
 
@@ -81,12 +83,14 @@ def check_open_inference(
         version: a version that may be asked for by name; None: the first that the metadata lists, where it lists any.
         parameters: of each request, where the server needs some.
         timeout: seconds that one reply may take.
+        token: sent as `Authorization: Bearer ...` with each request, to a server that demands one.
 
     Raises:
         httpx.TransportError: there is no server.
     """
     apart = httpx.Limits(max_keepalive_connections=0)  # a server that hangs up after an error fails one check, not two
-    with httpx.Client(base_url=url, timeout=timeout, limits=apart) as client:
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=url, timeout=timeout, limits=apart, headers=headers) as client:
         client.get("/v2/health/live")  # raises where nobody listens; later, an answer that does not come is a finding
         server = Server(client, model, copy.deepcopy(list(inputs)), version, dict(parameters or {}))
         return Report(tuple(_run(check, server) for check in CHECKS))
@@ -130,8 +134,10 @@ class OpenInferenceLaws:
 
 
 def main(url: str, model: str, inputs: str) -> int:
-    """Print the table; 0 if the server conforms. `inputs` is a JSON file with the list of tensors."""
-    report = check_open_inference(url, model, json.loads(Path(inputs).read_text(encoding="utf-8")))
+    """Print the table; 0 if the server conforms. `inputs` is a JSON file with the list of tensors; a token that the server
+    demands stands in the variable AFTERFIT_TOKEN."""
+    tensors = json.loads(Path(inputs).read_text(encoding="utf-8"))
+    report = check_open_inference(url, model, tensors, token=os.environ.get("AFTERFIT_TOKEN"))
     sys.stdout.write(report.table() + "\n")
     return 0 if report.conforms else 1
 

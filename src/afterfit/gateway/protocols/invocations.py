@@ -15,9 +15,12 @@ from afterfit.gateway.service import Service
 
 SHAPES = ("dataframe_split", "dataframe_records", "inputs", "instances")
 _CODES = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     404: "RESOURCE_DOES_NOT_EXIST",
     409: "RESOURCE_ALREADY_EXISTS",
     413: "REQUEST_LIMIT_EXCEEDED",
+    429: "REQUEST_LIMIT_EXCEEDED",
     503: "TEMPORARILY_UNAVAILABLE",
 }
 
@@ -30,7 +33,7 @@ async def invocations(service: Service, body: bytes, model: str = "") -> Reply:
     lane = service.lane(model or _only(service))
     names = [feature.name for feature in lane.version.features]
     given = str(uuid_utils.uuid7())
-    request = rows_request(_rows(decode(body), names), lane.signature, service.now(), id=given)
+    request = rows_request(_rows(decode(body), names), lane.signature, service.now(), service.limits.rows, id=given)
     rows = await service.predict(lane, request)
     return (
         200,
@@ -41,7 +44,7 @@ async def invocations(service: Service, body: bytes, model: str = "") -> Reply:
 
 async def ping(service: Service, _body: bytes) -> Reply:
     """GET /ping and /health: an empty line, 200 where every champion answers."""
-    return 200 if service.fleet.champions_answer() else 503, b"\n", []
+    return 200 if service.fleet.ready() else 503, b"\n", []
 
 
 async def version(_service: Service, _body: bytes) -> Reply:

@@ -7,7 +7,6 @@ from typing import Any
 from afterfit import __version__
 from afterfit.gateway.fleet import Lane
 from afterfit.gateway.protocols.reply import Reply
-from afterfit.gateway.requests import MOST_ROWS
 from afterfit.gateway.service import Service
 
 Schema = dict[str, Any]
@@ -22,31 +21,39 @@ _TEXT: Schema = {"type": "string"}
 _NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 500}
 _SAID = {
     400: "the body does not fit; the message says what was wanted",
+    401: "a token is demanded, and no valid one came",
+    403: "the token lacks the role",
     404: "no such model, version or path",
     409: "an id was acknowledged before",
     413: "the body is too large",
-    503: "nobody could answer, or the log is full; try again",
+    429: "the token asks more often than it may",
+    503: "nobody could answer, too many ask at once, or the log is full; try again",
 }
 
 
 async def description(service: Service, _body: bytes) -> Reply:
     """GET /openapi.json."""
-    return 200, described(service.fleet.lanes.values()), []
+    return 200, described(service.fleet.lanes.values(), service.limits.rows), []
 
 
-def described(lanes: Any) -> Schema:
+def described(lanes: Any, most: int) -> Schema:
     """The whole description; the same for the same routes."""
     paths = _fixed()
     rows: Schema = {}
     for lane in sorted(lanes, key=lambda lane: str(lane.routes.model)):
         name = lane.routes.model
         rows[f"{name}.row"] = _row(lane)
-        paths |= _of_model(name)
+        paths |= _of_model(name, most)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Afterfit gateway", "version": __version__},
+        "security": [{}, {"token": []}],  # none is demanded before the first one was made
         "paths": paths,
-        "components": {"schemas": _schemas() | rows, "headers": _headers()},
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": _schemas(most) | rows,
+            "headers": _headers(),
+        },
     }
 
 
@@ -80,8 +87,8 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _of_model(name: str) -> Schema:
-    rows = _list(_ref(f"{name}.row"), minItems=1, maxItems=MOST_ROWS)
+def _of_model(name: str, most: int) -> Schema:
+    rows = _list(_ref(f"{name}.row"), minItems=1, maxItems=most)
     asked = _object({"rows": rows, "key": _each(_NAME), "id": _each(_NAME), "time": _each(_ref("time"))}, ["rows"])
     table = {
         "oneOf": [_object({shape: rows}, [shape]) for shape in ("dataframe_records", "inputs", "instances")]
@@ -144,7 +151,7 @@ def _headers() -> Schema:
     return {name: {"required": True, "schema": _TEXT} for name in ("x-request-id", *_ANSWERED)}
 
 
-def _schemas() -> Schema:
+def _schemas(most: int) -> Schema:
     value: Schema = {"type": ["string", "number", "boolean", "null"]}
     scores: Schema = {"type": ["array", "null"], "items": {"type": "number"}}
     moment: Schema = {
@@ -165,9 +172,7 @@ def _schemas() -> Schema:
             {"predictions": _list({"type": "object", "properties": answer, "required": ["id", "version"]})}
         ),
         "predictions": _object({"predictions": _list(value)}, ["predictions"]),
-        "outcomes": _object(
-            {"outcomes": _list(_object(outcome, ["value"]), minItems=1, maxItems=MOST_ROWS)}, ["outcomes"]
-        ),
+        "outcomes": _object({"outcomes": _list(_object(outcome, ["value"]), minItems=1, maxItems=most)}, ["outcomes"]),
         "results": _object({"results": _list({"type": "object", "required": ["status"]})}, ["results"]),
         "split": _object(
             {"dataframe_split": _object({"columns": _list(_TEXT), "data": _list(_list(value)), "index": _list({})})}

@@ -30,7 +30,7 @@ class _Answer(msgspec.Struct, gc=False):
 async def predict(service: Service, body: bytes, model: str) -> Reply:
     """POST /v1/models/NAME/predict."""
     lane = service.lane(model)
-    rows = await service.predict(lane, predict_request(body, lane.signature, service.now()))
+    rows = await service.predict(lane, predict_request(body, lane.signature, service.now(), service.limits.rows))
     answers = [_Answer(r.id, r.prediction, r.scores, r.version, r.role) for r in rows]
     for answer, row in zip(answers, rows, strict=True) if any(r.status is not Status.OK for r in rows) else ():
         answer.degraded = why_degraded(row) or msgspec.UNSET
@@ -47,8 +47,9 @@ async def outcomes(service: Service, body: bytes, model: str) -> Reply:
 
 
 async def models(service: Service, _body: bytes) -> Reply:
-    """GET /v1/models."""
-    return 200, {"models": sorted(service.fleet.lanes), "routes": service.fleet.number}, []
+    """GET /v1/models: what is routed, and what is wrong with it."""
+    fleet = service.fleet
+    return 200, {"models": sorted(fleet.lanes), "routes": fleet.number, "problems": fleet.problems()}, []
 
 
 async def model(service: Service, _body: bytes, name: str) -> Reply:
@@ -76,10 +77,9 @@ async def healthz(_service: Service, _body: bytes) -> Reply:
 
 
 async def readyz(service: Service, _body: bytes) -> Reply:
-    """GET /readyz: every champion answers."""
-    ready = service.fleet.champions_answer()
-    problems = service.fleet.problems()
-    return 200 if ready else 503, {"status": "ready" if ready else "not ready", "problems": problems}, []
+    """GET /readyz: routes were taken over, and every champion answers. Why not is for those to see who may: /v1/models."""
+    ready = service.fleet.ready()
+    return 200 if ready else 503, {"status": "ready" if ready else "not ready"}, []
 
 
 def problem(_status: int, message: str, problems: list[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import uuid_utils
 
 from afterfit import __version__
 from afterfit.errors import InputError, UnknownNameError, list_known
+from afterfit.feedback.told import kind_of
 from afterfit.gateway.fleet import Lane
 from afterfit.gateway.protocols.reply import Reply, answered_by
 from afterfit.gateway.requests import decode, rows_request
@@ -57,7 +58,13 @@ async def infer(service: Service, body: bytes, model: str, version: str = "") ->
     names = _outputs(lane, asked.outputs)
     given = asked.id or str(uuid_utils.uuid7())
     request = rows_request(
-        _rows(lane, asked.inputs), lane.signature, service.now(), id=given, key=told.get("key"), time=told.get("time")
+        _rows(lane, asked.inputs),
+        lane.signature,
+        service.now(),
+        service.limits.rows,
+        id=given,
+        key=told.get("key"),
+        time=told.get("time"),
     )
     rows = await service.predict(lane, request)
     reply = {
@@ -109,7 +116,7 @@ async def live(_service: Service, _body: bytes) -> Reply:
 
 async def ready(service: Service, _body: bytes) -> Reply:
     """GET /v2/health/ready; the protocol names the field of this reply `live` too."""
-    answers = service.fleet.champions_answer()
+    answers = service.fleet.ready()
     return 200 if answers else 503, {"live": True, "ready": answers}, []
 
 
@@ -223,7 +230,7 @@ def _elements(tensor: _Tensor) -> list[Value]:
         raise InputError(f"{where}: its shape {tensor.shape} makes {size} elements, found {len(data)}")
     for i, element in enumerate(data):
         if element is not None and not fits(element):
-            raise InputError(f"{where}: element {i} is no {tensor.datatype}: {repr(element)[:40]}")
+            raise InputError(f"{where}: element {i} is no {tensor.datatype}; found {kind_of(element)}")
     return data
 
 
