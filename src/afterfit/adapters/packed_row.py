@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -43,3 +43,15 @@ class PackedRow(Mapping[str, Value]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+    @staticmethod
+    def table(rows: Sequence[Mapping[str, Value]]) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+        """Names of the fields, and their values in each row, UNSET where one is not there; None where not all rows are of
+        one decoder."""
+        if {type(row) for row in rows} != {PackedRow}:
+            return None
+        packed = cast("Sequence[PackedRow]", rows)
+        fields = packed[0]._fields
+        if any(row._fields is not fields for row in packed):
+            return None
+        return list(fields), [msgspec.structs.astuple(row.struct) for row in packed]
