@@ -44,7 +44,7 @@ from afterfit.adapters.journal_rows import (
 from afterfit.adapters.journal_statements import add_ids, insert, is_known, repeated
 from afterfit.adapters.redaction import Redaction
 from afterfit.errors import AfterfitError, DuplicateError, StoreError
-from afterfit.records import Outcome, Prediction, ShadowScore
+from afterfit.records import Outcome, Prediction, ShadowScore, column
 
 STORED, DUPLICATE, WAITING = "stored", "duplicate", "waiting"
 _MOST_AT_ONCE = 200  # rows that the loop commits itself, in a millisecond or two
@@ -217,7 +217,7 @@ class SqliteJournal:
         try:
             ticket = _Ticket(kind, pack(rows), len(rows), None if at_once else future)
             if at_once:
-                ticket.minutes = [(row.model, row.time) for row in rows]
+                ticket.minutes = list(zip(column(rows, "model"), column(rows, "time"), strict=True))
             problem: AfterfitError | None = self._put(ticket)
         except AfterfitError as error:
             future.set_exception(error)
@@ -234,7 +234,7 @@ class SqliteJournal:
         return open_for_writing(self.path, fsync=self._durability == "fsync")
 
     def _pack_predictions(self, rows: Sequence[Prediction]) -> list[Packed]:
-        how = {model: self._redact(model) for model in {row.model for row in rows}}
+        how = {model: self._redact(model) for model in set(column(rows, "model"))}
         return pack_predictions([_redacted(row, how[row.model]) for row in rows] if any(how.values()) else rows)
 
     def _put(self, ticket: _Ticket) -> StoreError | None:

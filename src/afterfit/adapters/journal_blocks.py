@@ -7,7 +7,7 @@ where they are the ids. `names` are the features' where all rows have the same, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -16,15 +16,14 @@ from typing import Any
 import msgspec
 
 from afterfit.adapters.journal_rows import FIELDS, PREDICTION, json_text, micros, pack, pack_prediction, pack_rows
-from afterfit.adapters.packed_row import PackedRow
-from afterfit.records import Prediction
+from afterfit.adapters.packed_row import PackedRows
+from afterfit.records import Prediction, column
 
 LEAST = 8  # rows of a block; fewer are packed one by one
 _AT = {name: i for i, name in enumerate(FIELDS[PREDICTION])}
 _ID, _KEY, _FEATURES, _PREDICTION = (_AT[name] for name in ("prediction_id", "key", "features", "prediction"))
 _TIMES = (_AT["time"], _AT["logged_at"])
 _OWN = (_ID, _KEY, _FEATURES, _PREDICTION)  # hardly ever the same in two rows
-_columns = [attrgetter("id" if name == "prediction_id" else name) for name in FIELDS[PREDICTION]]
 _unpack = msgspec.msgpack.Decoder().decode
 
 
@@ -40,7 +39,7 @@ class Packed:
 
 def pack_predictions(rows: Sequence[Prediction]) -> list[Packed]:
     """Pack all rows, in their order; raises InputError that says which row can't be stored and why."""
-    models = [row.model for row in rows]
+    models = column(rows, "model")
     if models.count(models[0]) == len(models):
         return [_pack_group(rows)]
     return [_pack_group(list(some)) for _, some in groupby(rows, key=attrgetter("model"))]
@@ -51,8 +50,8 @@ def unpack_predictions(bodies: Iterable[bytes]) -> list[list[Any]]:
     columns: list[list[Any]] = [[] for _ in FIELDS[PREDICTION]]
     for is_block, found in groupby(map(_unpack, bodies), key=lambda body: isinstance(body, dict)):
         for part in map(_of_block, found) if is_block else [_of_rows(found)]:
-            for column, more in zip(columns, part, strict=True):
-                column.extend(more)
+            for values, more in zip(columns, part, strict=True):
+                values.extend(more)
     return columns
 
 
@@ -67,32 +66,35 @@ def base_of(ids: Sequence[str]) -> str | None:
 
 
 def _pack_group(rows: Sequence[Prediction]) -> Packed:
-    ids = [row.id for row in rows]
+    ids = column(rows, "id")
     base = base_of(ids)
     if len(rows) >= LEAST:
-        features = [row.features for row in rows]
-        for table in (PackedRow.table(features), (None, features)):
+        features = column(rows, "features")
+        for names, values in _ways(features):
             try:
-                if table is not None:
-                    return Packed(rows[0].model, ids, base, [_block(rows, ids, base, *table)])
+                return Packed(rows[0].model, ids, base, [_block(rows, ids, base, names, values)])
             except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
                 continue  # one by one they say which of them is wrong, or fit as text
     return Packed(rows[0].model, ids, base, pack_rows(rows, pack_prediction))
 
 
+def _ways(features: Sequence[Any]) -> Iterator[tuple[list[str] | None, list[Any]]]:
+    """Names and lists of values, which a value that is not there keeps from being packed; and the features as they are."""
+    if isinstance(features, PackedRows):
+        yield features.names, features.values
+    yield None, list(features)
+
+
 def _block(
-    rows: Sequence[Prediction], ids: list[str], base: str | None, names: list[str] | None, features: Sequence[Any]
+    rows: Sequence[Prediction], ids: Sequence[str], base: str | None, names: list[str] | None, features: list[Any]
 ) -> bytes:
     """A value that is UNSET raises TypeError."""
     columns: list[Any] = []
-    for i, of in enumerate(_columns):
-        if i in (_ID, _FEATURES):
-            columns.append(None)  # below
-            continue
-        column = list(map(of, rows))
-        if i not in _OWN and column.count(column[0]) == len(column):
-            column = column[:1]
-        columns.append(list(map(micros, column)) if i in _TIMES else column)
+    for i, name in enumerate(FIELDS[PREDICTION]):
+        values = [] if i in (_ID, _FEATURES) else column(rows, name)
+        if i not in _OWN and values.count(values[0]) == len(values):
+            values = values[:1]
+        columns.append([micros(time) for time in values] if i in _TIMES else values)
     columns[_ID], columns[_FEATURES] = ids if base is None else base, features
     if columns[_KEY] == ids:
         columns[_KEY] = None

@@ -11,7 +11,7 @@ from afterfit.gateway.ladder import why_degraded
 from afterfit.gateway.protocols.reply import Reply, answered_by
 from afterfit.gateway.requests import decode, predict_request
 from afterfit.gateway.service import Service
-from afterfit.records import Role, Status, Value
+from afterfit.records import Role, Status, Value, column
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -31,9 +31,10 @@ async def predict(service: Service, body: bytes, model: str) -> Reply:
     """POST /v1/models/NAME/predict."""
     lane = service.lane(model)
     rows = await service.predict(lane, predict_request(body, lane.signature, service.now()))
-    answers = [_Answer(r.id, r.prediction, r.scores, r.version, r.role) for r in rows]
-    for answer, row in zip(answers, rows, strict=True) if any(r.status is not Status.OK for r in rows) else ():
-        answer.degraded = why_degraded(row) or msgspec.UNSET
+    answers = list(map(_Answer, *(column(rows, name) for name in ("id", "prediction", "scores", "version", "role"))))
+    if any(status is not Status.OK for status in column(rows, "status")):
+        for answer, row in zip(answers, rows, strict=True):
+            answer.degraded = why_degraded(row) or msgspec.UNSET
     return 200, {"predictions": answers}, answered_by(lane, rows)
 
 
