@@ -11,9 +11,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, overload
 
-import msgspec
-from msgspec.structs import replace as changed
-
 Value = str | float | int | bool | None  # one cell: a feature, a prediction or an outcome
 Json = Mapping[str, Any]
 
@@ -75,10 +72,11 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-# --- the log: structs, for a request may bring ten thousand rows, and a dataclass takes three times as long to make -----
+# --- the log ---------------------------------------------------------------------------------------------------
 
 
-class Prediction(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class Prediction:
     """One served row. `id` is unique; a row is acknowledged to the caller only after it is in the journal."""
 
     id: str
@@ -129,8 +127,8 @@ class Predictions(Sequence[Prediction]):
     @overload
     def __getitem__(self, at: slice) -> Sequence[Prediction]: ...
     def __getitem__(self, at: int | slice) -> Prediction | Sequence[Prediction]:
-        own = {name: values[at] for name, values in self._own.items()}
-        return Predictions(self._shared, own) if isinstance(at, slice) else changed(self._shared, **own)
+        own: dict[str, Any] = {name: values[at] for name, values in self._own.items()}
+        return Predictions(self._shared, own) if isinstance(at, slice) else replace(self._shared, **own)
 
     def column(self, name: str) -> Sequence[Any]:
         """One field of all rows."""
@@ -143,7 +141,8 @@ def column(rows: Sequence[Prediction], name: str) -> Sequence[Any]:
     return rows.column(name) if isinstance(rows, Predictions) else [getattr(row, name) for row in rows]
 
 
-class ShadowScore(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class ShadowScore:
     """What another version would have answered to an already served row; nobody saw it."""
 
     prediction_id: str

@@ -181,7 +181,7 @@ def test_any_name_of_a_feature_is_served(name: str) -> None:
     features = [Feature(name, "number", "float64"), Feature("f0", "text", "str")]
     row: dict[str, Any] = {"f0": "x", name: 1.5}
     found = predict_request(json.dumps({"rows": [row, row]}).encode(), Signature(features), NOW)
-    assert found.rows == [row, row]
+    assert list(found.rows) == [row, row]
     assert found.columns == {name: [1.5, 1.5], "f0": ["x", "x"]}
 
 
@@ -192,7 +192,7 @@ def test_rows_that_were_read_become_columns_again() -> None:
     assert body is not None
     rows, columns = signature.unpack(body.rows)
     assert columns == {"a b": [1, 2.5], "c": [None, "x"]}
-    assert rows == [{"a b": 1, "c": None}, {"a b": 2.5, "c": "x", "more": True}]
+    assert list(rows) == [{"a b": 1, "c": None}, {"a b": 2.5, "c": "x", "more": True}]
     assert signature.known(rows) == signature.known([dict(row) for row in rows]) == columns
     assert signature.columns(rows) == columns
     with pytest.raises(KeyError):

@@ -17,13 +17,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
-
-from msgspec.structs import replace
 
 from afterfit.adapters.journal_blocks import Packed, pack_predictions
 from afterfit.adapters.journal_checkpoint import Checkpoints

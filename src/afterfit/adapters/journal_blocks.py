@@ -40,7 +40,7 @@ class Packed:
 def pack_predictions(rows: Sequence[Prediction]) -> list[Packed]:
     """Pack all rows, in their order; raises InputError that says which row can't be stored and why."""
     models = column(rows, "model")
-    if models.count(models[0]) == len(models):
+    if len(set(models)) == 1:
         return [_pack_group(rows)]
     return [_pack_group(list(some)) for _, some in groupby(rows, key=attrgetter("model"))]
 

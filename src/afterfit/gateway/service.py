@@ -7,13 +7,12 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 from typing import Any
 
 import uuid_utils
-from msgspec.structs import replace
 
 from afterfit.errors import InputError, StoreError, UnknownNameError, WorkerError
 from afterfit.feedback.told import outcome
