@@ -232,8 +232,10 @@ class SqliteJournal:
         return open_for_writing(self.path, fsync=self._durability == "fsync")
 
     def _pack_predictions(self, rows: Sequence[Prediction]) -> list[Packed]:
-        how = {model: self._redact(model) for model in set(column(rows, "model"))}
-        return pack_predictions([_redacted(row, how[row.model]) for row in rows] if any(how.values()) else rows)
+        models = {rows[0].model} if len(rows) == 1 else set(column(rows, "model"))
+        if any(self._redact(model) for model in models):
+            rows = [_redacted(row, self._redact(row.model)) for row in rows]
+        return pack_predictions(rows)
 
     def _put(self, ticket: _Ticket) -> StoreError | None:
         """Hand a ticket to the writer; the reason if it can't take it."""

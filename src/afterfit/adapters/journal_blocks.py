@@ -39,6 +39,8 @@ class Packed:
 
 def pack_predictions(rows: Sequence[Prediction]) -> list[Packed]:
     """Pack all rows, in their order; raises InputError that says which row can't be stored and why."""
+    if len(rows) == 1:  # most requests
+        return [Packed(rows[0].model, [rows[0].id], None, pack_rows(rows, pack_prediction))]
     models = column(rows, "model")
     if len(set(models)) == 1:
         return [_pack_group(rows)]

@@ -17,12 +17,12 @@ import uuid_utils
 from afterfit.errors import InputError, StoreError, UnknownNameError, WorkerError
 from afterfit.feedback.told import outcome
 from afterfit.gateway.fleet import Fleet, Lane
-from afterfit.gateway.ladder import Reply, Rows, descend, time_for
+from afterfit.gateway.ladder import Reply, Rows, any_degraded, descend, time_for
 from afterfit.gateway.requests import MOST_ROWS, PredictRequest
 from afterfit.gateway.shadows import Shadows
 from afterfit.gateway.signature import Columns
 from afterfit.ports import Journal
-from afterfit.records import Prediction, Predictions, Role, Status, column
+from afterfit.records import Prediction, Predictions, Role, Status
 
 log = logging.getLogger("afterfit.gateway")
 TELL_EVERY = 10.0  # seconds between two lines in the log about answers that could not be logged
@@ -91,7 +91,7 @@ class Service:
             by_row = dict(zip(at, chain.from_iterable(answers), strict=True))
             predictions = [by_row[i] for i in range(len(at))]
         model = lane.routes.model
-        if any(status is not Status.OK for status in column(predictions, "status")):
+        if any_degraded(predictions):
             await self._tell(lane, predictions)
         try:
             await self._journal.predictions(predictions)

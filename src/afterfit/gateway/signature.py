@@ -75,10 +75,12 @@ class Signature:
 
     def unpack(self, packed: Sequence[Any]) -> tuple[Sequence[Mapping[str, Value]], Columns]:
         """The rows that `read` packed, as they were sent and as the version's own columns."""
-        rows = PackedRows(packed, self._fields)
         if len(packed) == 1:
             values = msgspec.structs.astuple(packed[0])
-            return rows, {name: [value] for name, value in zip(self._features, values, strict=False)}
+            return [PackedRow(packed[0], self._fields)], {
+                name: [value] for name, value in zip(self._features, values, strict=False)
+            }
+        rows = PackedRows(packed, self._fields)
         return rows, dict(zip(self._features, map(list, zip(*rows.values, strict=True)), strict=False))
 
     def known(self, rows: Sequence[Mapping[str, Value]]) -> Columns:
