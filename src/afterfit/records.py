@@ -5,11 +5,11 @@ Nothing here reads a clock or opens a file. All times are timezone-aware UTC; al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, overload
 
 Value = str | float | int | bool | None  # one cell: a feature, a prediction or an outcome
 Json = Mapping[str, Any]
@@ -96,6 +96,49 @@ class Prediction:
     failed_version: int | None = None  # FALLBACK, SKIPPED: the version that should have answered
     failure: str | None = None  # why it did not: crash, timeout, invalid output, ...
     latency_ms: float = 0.0
+
+
+class Predictions(Sequence[Prediction]):
+    """Many rows that one version answered together, column by column; each row is made when it is asked for.
+
+    Args:
+        shared: any of the rows, for what all of them have in common.
+        own: field -> one value a row, of the fields in which they differ; `id` among them.
+
+    >>> from datetime import UTC
+    >>> now = datetime(2013, 1, 1, tzinfo=UTC)
+    >>> first = Prediction("a/0", "m", 1, Role.CHAMPION, now, now, {"x": 1.5}, 0)
+    >>> both = Predictions(first, {"id": ["a/0", "a/1"], "prediction": [0, 1]})
+    >>> both[1].id, both[1].features, column(both, "prediction"), column(both, "version")
+    ('a/1', {'x': 1.5}, [0, 1], [1, 1])
+    """
+
+    __slots__ = ("_own", "_shared")
+
+    def __init__(self, shared: Prediction, own: Mapping[str, Sequence[Any]]) -> None:
+        self._shared = shared
+        self._own = own
+
+    def __len__(self) -> int:
+        return len(self._own["id"])
+
+    @overload
+    def __getitem__(self, at: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Prediction]: ...
+    def __getitem__(self, at: int | slice) -> Prediction | Sequence[Prediction]:
+        own: dict[str, Any] = {name: values[at] for name, values in self._own.items()}
+        return Predictions(self._shared, own) if isinstance(at, slice) else replace(self._shared, **own)
+
+    def column(self, name: str) -> Sequence[Any]:
+        """One field of all rows."""
+        own = self._own.get(name)
+        return [getattr(self._shared, name)] * len(self) if own is None else own
+
+
+def column(rows: Sequence[Prediction], name: str) -> Sequence[Any]:
+    """One field of all rows, whether they are a list or :class:`Predictions`."""
+    return rows.column(name) if isinstance(rows, Predictions) else [getattr(row, name) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ import pytest
 
 from afterfit.adapters import journal_checkpoint
 from afterfit.adapters.journal import SqliteJournal
+from afterfit.adapters.journal_blocks import unpack_predictions
 from afterfit.adapters.journal_file import JournalReader
-from afterfit.adapters.journal_rows import FIELDS
+from afterfit.adapters.journal_rows import FIELDS, PREDICTION
 from afterfit.errors import DuplicateError, InputError, StoreError
 from afterfit.records import Outcome, OutcomeKind
 from tests.adapters.log_rows import MODEL, hour, outcome, prediction, shadow, write
@@ -53,8 +54,15 @@ def stored(path: Path) -> list[tuple[int, str, dict[str, object]]]:
         rows = reader.read(0, 1_000_000)
     named = []
     for seq, kind, body in rows:
-        named.append((seq, kind, dict(zip(FIELDS[kind], msgspec.msgpack.decode(body), strict=True))))
+        for found in zip(*unpack_predictions([body]), strict=True) if kind == PREDICTION else [_decode(body)]:
+            fields = dict(zip(FIELDS[kind], found, strict=True))
+            if kind == PREDICTION:
+                fields["features"] = msgspec.json.decode(fields["features"])
+            named.append((seq, kind, fields))
     return named
+
+
+_decode = msgspec.msgpack.Decoder(list).decode
 
 
 async def test_what_is_acknowledged_can_be_read_by_another_connection(journal: SqliteJournal, path: Path) -> None:
@@ -88,7 +96,7 @@ async def test_what_was_committed_reaches_the_file_while_the_journal_is_open(
     monkeypatch.setattr(journal_checkpoint, "EVERY", 0.01)
     journal, copy = SqliteJournal(path), path.with_name("copy.db")
     try:
-        await journal.predictions([prediction(f"p{n}") for n in range(100)])
+        await asyncio.gather(*(journal.predictions([prediction(f"p{n}")]) for n in range(100)))
         for _ in range(1000):
             await asyncio.sleep(0.01)
             copy.write_bytes(path.read_bytes())
@@ -168,8 +176,18 @@ def test_numbers_never_repeat_and_the_journal_keeps_its_id(path: Path) -> None:
         assert reader.journal_id != id
 
 
+def writes_single_rows(path: Path, n: int) -> None:
+    opened = SqliteJournal(path)
+
+    async def requests() -> None:
+        await asyncio.gather(*(opened.predictions([prediction(f"p{i}")]) for i in range(n)))
+
+    asyncio.run(requests())
+    opened.close()
+
+
 def test_the_reader_pages_and_deletes_only_what_it_is_told(path: Path) -> None:
-    write(path, [prediction(f"p{n}") for n in range(10_000)])
+    writes_single_rows(path, 10_000)
     with JournalReader(path) as reader:
         first = reader.read(0, 6000)
         assert len(first) == 6000

@@ -26,6 +26,7 @@ def as_format_1(path: Path) -> None:
             fields[at] = json_text(fields[at])
             db.execute("UPDATE entries SET body = ? WHERE seq = ?", (msgspec.msgpack.encode(fields), seq))
         db.execute("ALTER TABLE ids DROP COLUMN day")
+        db.execute("DROP TABLE runs")
         db.execute("PRAGMA user_version = 1")
 
 

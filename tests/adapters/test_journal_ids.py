@@ -47,6 +47,7 @@ def test_a_journal_of_format_2_keeps_its_ids_for_as_long_from_now_on(tmp_path: P
     write(path, [prediction("old")])
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("ALTER TABLE ids DROP COLUMN day")
+        db.execute("DROP TABLE runs")
         db.execute("PRAGMA user_version = 2")
     with pytest.raises(DuplicateError):
         write(path, [prediction("old")])

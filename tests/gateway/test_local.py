@@ -28,7 +28,7 @@ from afterfit.gateway import local
 from afterfit.gateway.fleet import Fleet
 from afterfit.gateway.local import Local
 from afterfit.gateway.signature import Columns
-from afterfit.gateway.worker import YIELDING
+from afterfit.gateway.turns import YIELDING
 from afterfit.gateway.workers import CrashError, Worker
 from afterfit.records import ModelVersion, Role, Task
 from afterfit.tracking.golden import as_rows
@@ -197,6 +197,8 @@ def test_callers_are_answered_here_and_copies_are_scored_elsewhere(tmp_path: Pat
         assert lane.kinds[2] == ("onnx", "")
         scorer = lane.shadows[2]
         assert Path(f"/proc/{scorer.pid}/stat").read_text().rpartition(")")[2].split()[16] == str(YIELDING)
+        assert scorer.pid is not None
+        assert os.sched_getscheduler(scorer.pid) == os.SCHED_IDLE
         canary = replace(target(versions[2], Role.CANARY), weight=0.5)
         assert await fleet.apply(routes(2, replace(champion, weight=0.5), canary))
         lane = fleet.lanes["m"]

@@ -19,7 +19,7 @@ from afterfit.errors import ConflictError, SetupError, StoreError
 from afterfit.ports import Drained
 from afterfit.records import Feature, Window
 
-BATCH = 50_000  # journal rows held in memory, and at most that many rows a commit
+BATCH = 50_000  # entries of a journal held in memory, and at most that many a commit
 _REFUSED = "[]^|\\"  # signs in a path on which delta-rs 1.6 panics, which would take the process along
 _PATIENCE = 120.0  # seconds to wait for another process that drains
 

@@ -19,34 +19,32 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from afterfit.adapters.journal_blocks import Packed, pack_predictions
 from afterfit.adapters.journal_checkpoint import Checkpoints
 from afterfit.adapters.journal_file import explain, open_for_writing
-from afterfit.adapters.journal_ids import today
 from afterfit.adapters.journal_losses import Losses
 from afterfit.adapters.journal_room import Hold
 from afterfit.adapters.journal_rows import (
     OUTCOME,
     PREDICTION,
     SHADOW,
-    Row,
     micros,
     outcome_identity,
     outcome_state,
     pack_outcome,
-    pack_prediction,
     pack_rows,
     pack_shadow,
 )
+from afterfit.adapters.journal_statements import add_ids, insert, is_known, repeated
 from afterfit.adapters.redaction import Redaction
 from afterfit.errors import AfterfitError, DuplicateError, StoreError
-from afterfit.records import Outcome, Prediction, ShadowScore
+from afterfit.records import Outcome, Prediction, ShadowScore, column
 
 STORED, DUPLICATE, WAITING = "stored", "duplicate", "waiting"
-_TOGETHER = 64  # rows a statement; each statement is one hand-over of the interpreter between the threads
 _MOST_AT_ONCE = 200  # rows that the loop commits itself, in a millisecond or two
 _RETRY = 0.002  # seconds between two tries
 _LOCKED = 30.0  # seconds that the thread waits for another process's write
@@ -57,9 +55,12 @@ class _Ticket:
     """Packed rows of one request on their way to the writer, and who waits for them."""
 
     kind: str
-    rows: list[Any]
+    rows: Sequence[Any]
+    size: int
     future: asyncio.Future[Any] | concurrent.futures.Future[Any] | None = None
-    minutes: list[datetime] | None = None  # durability async: event times of rows that were acknowledged already
+    minutes: list[tuple[str, datetime]] | None = (
+        None  # durability async: model and event time of rows that were acknowledged already
+    )
     turn: asyncio.AbstractEventLoop | None = (
         None  # of shadow rows: nobody waits, but another thread would be in the way
     )
@@ -140,7 +141,7 @@ class SqliteJournal:
         stored) or StoreError (disk full, too many rows waiting, journal closed). With durability `async` it is done
         already, and raises InputError only.
         """
-        done: asyncio.Future[None] = self._promise(PREDICTION, rows, self._pack_prediction)
+        done: asyncio.Future[None] = self._promise(PREDICTION, rows, self._pack_predictions)
         return done
 
     def predictions_now(self, rows: Sequence[Prediction]) -> None:
@@ -148,11 +149,11 @@ class SqliteJournal:
 
         Called on an event loop it would hold everybody up for as long as the disk takes.
         """
-        self._promise(PREDICTION, rows, self._pack_prediction, concurrent.futures.Future()).result()
+        self._promise(PREDICTION, rows, self._pack_predictions, concurrent.futures.Future()).result()
 
     def outcomes_now(self, rows: Sequence[Outcome]) -> list[str]:
         """As `outcomes`, for a thread that waits for the commit."""
-        told: list[str] = self._promise(OUTCOME, rows, _pack_outcome, concurrent.futures.Future()).result()
+        told: list[str] = self._promise(OUTCOME, rows, _pack_outcomes, concurrent.futures.Future()).result()
         return told
 
     def outcomes(self, rows: Sequence[Outcome]) -> asyncio.Future[list[str]]:
@@ -163,7 +164,7 @@ class SqliteJournal:
         once the prediction is there. No index of keys is kept, so an outcome by key and time is never `waiting`.
         The future raises InputError or StoreError; then nothing of the request was written.
         """
-        told: asyncio.Future[list[str]] = self._promise(OUTCOME, rows, _pack_outcome)
+        told: asyncio.Future[list[str]] = self._promise(OUTCOME, rows, _pack_outcomes)
         return told
 
     def lost(self, rows: Sequence[Prediction]) -> None:
@@ -177,7 +178,7 @@ class SqliteJournal:
             InputError: a row can't be stored; none of them is.
         """
         packed = pack_rows(rows, lambda row: (SHADOW, row.model, pack_shadow(row)))
-        ticket = _Ticket(SHADOW, packed, turn=_running())
+        ticket = _Ticket(SHADOW, packed, len(packed), turn=_running())
         if self._put(ticket) is not None:
             self._lose([ticket])
 
@@ -212,14 +213,14 @@ class SqliteJournal:
             self._db.close()
             self._hold.close()
 
-    def _promise(self, kind: str, rows: Sequence[Row], pack: Callable[[Row], Any], future: Any = None) -> Any:
+    def _promise(self, kind: str, rows: Sequence[Any], pack: Callable[[Any], Any], future: Any = None) -> Any:
         """A future, of the running loop unless one is given, for what becomes of the rows."""
         future = asyncio.get_running_loop().create_future() if future is None else future
         at_once = self._durability == "async" and kind == PREDICTION
         try:
-            ticket = _Ticket(kind, pack_rows(rows, pack), None if at_once else future)
+            ticket = _Ticket(kind, pack(rows), len(rows), None if at_once else future)
             if at_once:
-                ticket.minutes = [row.time for row in rows]  # type: ignore[attr-defined]  # they are predictions
+                ticket.minutes = list(zip(column(rows, "model"), column(rows, "time"), strict=True))
             problem: AfterfitError | None = self._put(ticket)
         except AfterfitError as error:
             future.set_exception(error)
@@ -235,24 +236,24 @@ class SqliteJournal:
     def _open(self) -> tuple[sqlite3.Connection, str]:
         return open_for_writing(self.path, fsync=self._durability == "fsync")
 
-    def _pack_prediction(self, row: Prediction) -> tuple[str, str, bytes]:
-        redaction = self._redact(row.model)
-        if redaction is not None:
-            row = replace(row, features=redaction.row(row.features), failure=redaction.failure(row.failure))
-        return row.model, row.id, pack_prediction(row)
+    def _pack_predictions(self, rows: Sequence[Prediction]) -> list[Packed]:
+        models = {rows[0].model} if len(rows) == 1 else set(column(rows, "model"))
+        if any(self._redact(model) for model in models):
+            rows = [_redacted(row, self._redact(row.model)) for row in rows]
+        return pack_predictions(rows)
 
     def _put(self, ticket: _Ticket) -> StoreError | None:
         """Hand a ticket to the writer; the reason if it can't take it."""
         with self._wake:
             if self._closing:
                 return StoreError(f"the journal {self.path} is closed; the gateway is stopping. Send it to another one")
-            if self._pending and self._pending + len(ticket.rows) > self._max_pending:
+            if self._pending and self._pending + ticket.size > self._max_pending:
                 return StoreError(
                     f"{self._pending} rows wait for the journal {self.path} (at most {self._max_pending}): the disk "
                     "is slower than the traffic. Nothing of this request was written; send it again later"
                 )
             self._gathered.append(ticket)
-            self._pending += len(ticket.rows)
+            self._pending += ticket.size
             loop = None if self._durability == "fsync" else ticket.loop
             if loop is None or self._pending > _MOST_AT_ONCE or self._planned not in (None, loop):
                 self._rouse()
@@ -289,7 +290,7 @@ class SqliteJournal:
                 self._gathered = [*tickets, *self._gathered]
                 self._rouse()
                 return
-            self._pending -= sum(len(ticket.rows) for ticket in tickets)
+            self._pending -= sum(ticket.size for ticket in tickets)
         _deliver(tickets, answers, here=asyncio.get_running_loop())
 
     def _lose(self, tickets: Sequence[_Ticket]) -> None:
@@ -297,9 +298,9 @@ class SqliteJournal:
         for ticket in tickets:
             if ticket.kind == SHADOW:
                 with self._wake:
-                    self.lost_shadows += len(ticket.rows)
+                    self.lost_shadows += ticket.size
             elif ticket.minutes is not None:
-                self.losses.add_minutes((row[0] for row in ticket.rows), ticket.minutes)
+                self.losses.add_minutes(ticket.minutes)
 
     def _run(self) -> None:
         """The thread: while one commit runs, the next group gathers."""
@@ -314,7 +315,7 @@ class SqliteJournal:
             with self._writing:
                 answers = self._commit(tickets, patience=_LOCKED) or []
             with self._wake:
-                self._pending -= sum(len(ticket.rows) for ticket in tickets)
+                self._pending -= sum(ticket.size for ticket in tickets)
             _deliver(tickets, answers)
 
     def _commit(self, tickets: Sequence[_Ticket], *, patience: float) -> list[Any] | None:
@@ -383,9 +384,9 @@ class SqliteJournal:
         answers: list[Any] = []
         for kind, group in groupby(tickets, key=lambda ticket: ticket.kind):
             if kind == PREDICTION:
-                requests = [ticket.rows for ticket in group]
-                self._add_predictions(list(chain.from_iterable(requests)))
-                answers += [None] * len(requests)
+                asked = [ticket.rows for ticket in group]
+                self._add_predictions([request for requests in asked for request in requests])
+                answers += [None] * len(asked)
             else:
                 answers += [self._write(ticket) for ticket in group]
         return answers
@@ -397,23 +398,18 @@ class SqliteJournal:
             return [self._write_outcome(row) for row in ticket.rows]
         return self._insert(ticket.rows)
 
-    def _write_predictions(self, rows: Sequence[tuple[str, str, bytes]]) -> DuplicateError | None:
-        seen: set[tuple[str, str]] = set()
-        for model, id, _ in rows:
-            if (model, id) in seen or self._known(model, id):
-                when = "comes twice in this request" if (model, id) in seen else "was acknowledged before"
-                return DuplicateError(
-                    f"prediction id {id!r} of model {model!r} {when}; nothing of this request was written. "
-                    "Give every row an id of its own, or leave `id` out and Afterfit makes one"
-                )
-            seen.add((model, id))
-        self._add_predictions(rows)
+    def _write_predictions(self, requests: Sequence[Packed]) -> DuplicateError | None:
+        for model, id, how in repeated(self._db, requests):
+            return DuplicateError(
+                f"prediction id {id!r} of model {model!r} {how}; nothing of this request was written. "
+                "Give every row an id of its own, or leave `id` out and Afterfit makes one"
+            )
+        self._add_predictions(requests)
         return None
 
-    def _add_predictions(self, rows: Sequence[tuple[str, str, bytes]]) -> None:
-        day = today()
-        self._add("ids (model, prediction_id, day)", [(model, id, day) for model, id, _ in rows])
-        self._insert([(PREDICTION, model, body) for model, _, body in rows])
+    def _add_predictions(self, requests: Sequence[Packed]) -> None:
+        add_ids(self._db, requests)
+        self._insert([(PREDICTION, r.model, body) for r in requests for body in r.bodies])
 
     def _write_outcome(self, row: _PackedOutcome) -> str:
         identity = (row.model, row.identity, row.source)
@@ -424,22 +420,19 @@ class SqliteJournal:
         if newest is None or row.known_time >= newest[1]:
             self._db.execute("REPLACE INTO newest VALUES (?, ?, ?, ?, ?)", (*identity, row.state, row.known_time))
         self._insert([(OUTCOME, row.model, row.body)])
-        by_id = row.prediction_id is not None
-        return WAITING if by_id and not self._known(row.model, row.prediction_id) else STORED
-
-    def _known(self, model: str, id: str | None) -> bool:
-        query = "SELECT 1 FROM ids WHERE model = ? AND prediction_id = ?"
-        return self._db.execute(query, (model, id)).fetchone() is not None
+        id = row.prediction_id
+        return STORED if id is None or is_known(self._db, row.model, id) else WAITING
 
     def _insert(self, rows: Sequence[tuple[str, str, bytes]]) -> None:
-        self._add("entries (kind, model, body)", rows)
+        insert(self._db, "entries (kind, model, body)", rows)
 
-    def _add(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        for start in range(0, len(rows), _TOGETHER):
-            some = rows[start : start + _TOGETHER]
-            places = f"({', '.join('?' * len(some[0]))})"
-            statement = f"INSERT INTO {table} VALUES {', '.join([places] * len(some))}"
-            self._db.execute(statement, list(chain.from_iterable(some)))
+
+def _redacted(row: Prediction, how: Redaction | None) -> Prediction:
+    return row if how is None else replace(row, features=how.row(row.features), failure=how.failure(row.failure))
+
+
+def _pack_outcomes(rows: Sequence[Outcome]) -> list[_PackedOutcome]:
+    return pack_rows(rows, _pack_outcome)
 
 
 def _pack_outcome(row: Outcome) -> _PackedOutcome:

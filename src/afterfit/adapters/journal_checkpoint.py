@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from afterfit.adapters.journal_ids import Forgetting
-from afterfit.adapters.journal_room import STEP, delete_some, mark_of
+from afterfit.adapters.journal_room import delete_some, mark_of
 from afterfit.errors import StoreError
 
 log = logging.getLogger("afterfit.journal")
@@ -56,6 +56,6 @@ class Checkpoints:
         if mark <= self._forgotten:
             return
         db.isolation_level = None
-        while delete_some(db, mark) == STEP and not self._closing.wait(_BREATH):
+        while delete_some(db, mark) and not self._closing.wait(_BREATH):
             pass
         self._forgotten = mark

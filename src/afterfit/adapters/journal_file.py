@@ -10,15 +10,17 @@ from types import TracebackType
 from uuid import uuid4
 
 from afterfit.adapters.journal_ids import today
-from afterfit.adapters.journal_room import STEP, delete_some, is_open, leave_mark, mark_of
+from afterfit.adapters.journal_room import delete_some, is_open, leave_mark, mark_of
 from afterfit.errors import StoreError
 
-FORMAT = 3  # an id has the day on which it was acknowledged
+FORMAT = 4  # many rows of one request are one entry, and one row of `runs`
 READABLE = (
     1,
     2,
+    3,
     FORMAT,
 )  # in format 1 features were text, in 2 ids had no day; whoever writes to such a file makes it one of today's
+_MOST_BYTES = 16 << 20  # of packed rows that are read at once
 _WAIT = 30.0  # seconds one process waits for the other's write
 _MOST_PAGES = (
     16_000  # of the write-ahead log (64 MB); beyond it the writer itself makes room (journal_checkpoint is late)
@@ -27,12 +29,15 @@ _MOST_PAGES = (
 # be given twice even then, so each opening skips more numbers than one checkpoint interval can hold.
 _SKIP = 1 << 20
 
-_TABLES = """
+_RUNS = """CREATE TABLE runs (model TEXT NOT NULL, base TEXT NOT NULL, day INTEGER NOT NULL, rows INTEGER NOT NULL,
+                   PRIMARY KEY (model, base)) WITHOUT ROWID"""
+_TABLES = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, model TEXT NOT NULL,
                       body BLOB NOT NULL);
 CREATE TABLE ids (model TEXT NOT NULL, prediction_id TEXT NOT NULL, day INTEGER NOT NULL,
                   PRIMARY KEY (model, prediction_id)) WITHOUT ROWID;
+{_RUNS};
 CREATE TABLE newest (model TEXT NOT NULL, identity TEXT NOT NULL, source TEXT NOT NULL, state TEXT NOT NULL,
                      known_time INTEGER NOT NULL, PRIMARY KEY (model, identity, source)) WITHOUT ROWID;
 """
@@ -122,6 +127,8 @@ def _prepare(db: sqlite3.Connection, path: Path) -> str:
             raise DamagedError(damaged(path, verdict.splitlines()[-1]))
         if found < 3:
             db.execute(f"ALTER TABLE ids ADD COLUMN day INTEGER NOT NULL DEFAULT {today()}")
+        if found < 4:
+            db.execute(_RUNS)
         db.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'entries'", (_SKIP,))
         db.execute(f"PRAGMA user_version = {FORMAT}")
     journal_id = _journal_id(db)
@@ -159,15 +166,22 @@ class JournalReader:
                 raise
 
     def read(self, after: int, limit: int) -> list[tuple[int, str, bytes]]:
-        """At most `limit` rows (number, kind, packed body) numbered above `after`, in order."""
+        """At most `limit` entries (number, kind, packed body) numbered above `after`, in order; fewer, but one, where they
+        are large."""
         if self.journal_id is None:
             return []
         query = "SELECT seq, kind, body FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
         with teach(self.path):
-            return self._db.execute(query, (after, limit)).fetchall()
+            entries, size = [], 0
+            for entry in self._db.execute(query, (after, limit)):
+                entries.append(entry)
+                size += len(entry[2])
+                if size >= _MOST_BYTES:
+                    break
+            return entries
 
     def newest(self) -> int:
-        """The number of the newest row, 0 when there is none: where a drain ends, however fast a gateway writes on."""
+        """The number of the newest entry, 0 when there is none: where a drain ends, however fast a gateway writes on."""
         if self.journal_id is None:
             return 0
         with teach(self.path):
@@ -175,11 +189,11 @@ class JournalReader:
         return int(seq)
 
     def drained(self) -> int:
-        """Up to which row an earlier drain said that everything is in the lake."""
+        """Up to which entry an earlier drain said that everything is in the lake."""
         return 0 if self.journal_id is None else mark_of(self.path, self.journal_id)
 
     def delete_through(self, seq: int) -> None:
-        """Have the rows up to and with `seq` forgotten: by the process that writes, where there is one; else here.
+        """Have the entries up to and with `seq` forgotten: by the process that writes, where there is one; else here.
 
         Their ids stay known, so a repetition is still noticed.
         """
@@ -190,7 +204,7 @@ class JournalReader:
                 leave_mark(self.path, self.journal_id, seq)
             return
         with teach(self.path):
-            while delete_some(self._db, seq) == STEP:
+            while delete_some(self._db, seq):
                 pass
 
     def close(self) -> None:

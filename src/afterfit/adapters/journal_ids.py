@@ -19,8 +19,9 @@ KEPT_DAYS = 30
 _DAY = 86_400
 _STEP = 5_000  # rows that are looked at together
 _STEPS = 50  # at a time, then the checkpoint has its turn
-_WALKS = (  # table, key, what is old; both are WITHOUT ROWID, so the key is the order on the disk
+_WALKS = (  # table, key, what is old; all are WITHOUT ROWID, so the key is the order on the disk
     ("ids", ("model", "prediction_id"), "day < :day"),
+    ("runs", ("model", "base"), "day < :day"),
     ("newest", ("model", "identity", "source"), "known_time < :day * 86400000000"),
 )
 

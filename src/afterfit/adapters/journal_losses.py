@@ -12,7 +12,7 @@ from afterfit.records import Prediction
 
 _MINUTE = timedelta(minutes=1)
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-Place = tuple[str, datetime]  # model, minute of event time
+Place = tuple[str, datetime]  # model, and event time or the minute of it
 
 
 class Losses:
@@ -38,12 +38,12 @@ class Losses:
 
     def add(self, rows: Iterable[Prediction]) -> None:
         """These were answered and will not be in the log."""
-        self.add_minutes(*zip(*((row.model, row.time) for row in rows), strict=True))
+        self.add_minutes((row.model, row.time) for row in rows)
 
-    def add_minutes(self, models: Iterable[str] = (), times: Iterable[datetime] = ()) -> None:
-        """The same by model and event time, one of each a row."""
+    def add_minutes(self, places: Iterable[Place]) -> None:
+        """The same by model and event time."""
         with self._lock:
-            for model, time in zip(models, times, strict=True):
+            for model, time in places:
                 self._all[model] += 1
                 self._unwritten[model, _BEGINNING + (time - _BEGINNING) // _MINUTE * _MINUTE] += 1
 

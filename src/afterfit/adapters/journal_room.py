@@ -14,7 +14,7 @@ from pathlib import Path
 
 from afterfit.adapters.atomic_file import cannot_write, read_if_there, write_atomic
 
-STEP = 1024  # rows a delete, a few milliseconds in which the writer has to wait
+STEP, STEP_BYTES = 1024, 1 << 20  # entries a delete, and their size: a few milliseconds in which the writer has to wait
 
 
 class Hold:
@@ -74,10 +74,15 @@ def mark_of(journal: Path, journal_id: str) -> int:
     return int(told[1]) if len(told) == 2 and told[0] == journal_id and told[1].isdigit() else 0
 
 
-def delete_some(db: sqlite3.Connection, seq: int, step: int = STEP) -> int:
-    """Forget the oldest rows up to and with `seq`, a step of them; how many they were. Their ids stay known."""
-    statement = "DELETE FROM entries WHERE seq IN (SELECT seq FROM entries WHERE seq <= ? ORDER BY seq LIMIT ?)"
-    return db.execute(statement, (seq, step)).rowcount
+def delete_some(db: sqlite3.Connection, seq: int) -> int:
+    """Forget the oldest entries up to and with `seq`, a step of them; how many they were. Their ids stay known."""
+    query = "SELECT seq, length(body) FROM entries WHERE seq <= ? ORDER BY seq LIMIT ?"
+    through, size = 0, 0
+    for oldest, length in db.execute(query, (seq, STEP)).fetchall():
+        through, size = oldest, size + length
+        if size >= STEP_BYTES:
+            break
+    return db.execute("DELETE FROM entries WHERE seq <= ?", (through,)).rowcount if through else 0
 
 
 def _beside(journal: Path, what: str) -> Path:

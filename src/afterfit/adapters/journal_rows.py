@@ -53,9 +53,9 @@ def micros(moment: datetime) -> int:
 def pack_prediction(row: Prediction) -> bytes:
     """The features go in as they are, and become text when the row is drained: nobody waits for that."""
     try:
-        return _pack(_fields(row, row.features))
+        return pack(_fields(row, row.features))
     except OverflowError:  # an integer beyond 64 bits, which only text can hold
-        return _pack(_fields(row, json_text(row.features)))
+        return pack(_fields(row, json_text(row.features)))
 
 
 def _fields(row: Prediction, features: object) -> tuple[object, ...]:
@@ -82,7 +82,7 @@ def _fields(row: Prediction, features: object) -> tuple[object, ...]:
 
 
 def pack_shadow(row: ShadowScore) -> bytes:
-    return _pack(
+    return pack(
         (
             row.prediction_id,
             row.model,
@@ -100,7 +100,7 @@ def pack_shadow(row: ShadowScore) -> bytes:
 
 
 def pack_outcome(row: Outcome) -> bytes:
-    return _pack(
+    return pack(
         (
             row.model,
             row.prediction_id,
@@ -117,7 +117,7 @@ def pack_outcome(row: Outcome) -> bytes:
 
 def pack_loss(model: str, start: datetime, end: datetime, rows: int) -> bytes:
     """So many rows with event times in [start, end) were answered and could not be logged."""
-    return _pack((model, micros(start), micros(end), rows))
+    return pack((model, micros(start), micros(end), rows))
 
 
 def outcome_identity(row: Outcome) -> str:
@@ -137,12 +137,12 @@ def outcome_state(row: Outcome) -> str:
     return f"{row.kind}|{micros(row.event_time)}|{json_text(row.value)}"
 
 
-def pack_rows(rows: Sequence[Row], pack: Callable[[Row], Any]) -> list[Any]:
+def pack_rows(rows: Sequence[Row], how: Callable[[Row], Any]) -> list[Any]:
     """Pack all rows, or raise InputError that says which row can't be stored and why."""
     packed: list[Any] = []
     for number, row in enumerate(rows):
         try:
-            packed.append(pack(row))
+            packed.append(how(row))
         except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             raise InputError(
                 f"row {number} of model {row.model!r} can't be stored: {error}. Wanted: times with a timezone, ids and "
@@ -167,5 +167,5 @@ def _plain(value: object) -> object:
     raise TypeError(f"wanted text, number, bool or null, found {type(value).__name__} {value!r}")
 
 
-_pack = msgspec.msgpack.Encoder(enc_hook=_plain).encode
+pack = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 _json = msgspec.json.Encoder(enc_hook=_plain).encode

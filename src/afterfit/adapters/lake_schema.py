@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import pyarrow as pa
 
-from afterfit.adapters.journal_rows import FIELDS, LOSS, OUTCOME, PREDICTION, SHADOW, json_text
+from afterfit.adapters.journal_blocks import unpack_predictions
+from afterfit.adapters.journal_rows import FIELDS, LOSS, OUTCOME, PREDICTION, SHADOW
 
 TIME = pa.timestamp("us", tz="UTC")
 SEQUENCE = "sequence"  # of an outcome: the number of its journal row, which breaks ties of known_time
@@ -34,15 +35,15 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     LOSS: _schema(FIELDS[LOSS]),
 }
 
-_FEATURES = FIELDS[PREDICTION].index("features")
 _unpack = msgspec.msgpack.Decoder(list).decode
 
 
 def to_arrow(kind: str, rows: Sequence[tuple[int, bytes]]) -> pa.Table:
-    """Rows (journal number, packed body) of one kind, at least one, as a table with the columns of that kind."""
-    columns = [list(column) for column in zip(*(_unpack(body) for _, body in rows), strict=True)]
-    if kind == PREDICTION:  # journals of format 1 hold text
-        columns[_FEATURES] = [f if isinstance(f, str) else json_text(f) for f in columns[_FEATURES]]
+    """Entries (journal number, packed body) of one kind, at least one, as a table with the columns of that kind."""
+    if kind == PREDICTION:
+        columns = unpack_predictions(body for _, body in rows)
+    else:
+        columns = [list(column) for column in zip(*(_unpack(body) for _, body in rows), strict=True)]
     if kind == OUTCOME:
         columns.append([seq for seq, _ in rows])
     schema = SCHEMAS[kind]

@@ -52,7 +52,7 @@ class LakeTable:
         self._unseen_commits = _LOOK_EVERY  # at first nobody knows what earlier processes left
 
     def append(self, journal_id: str, rows: Sequence[tuple[int, bytes]]) -> int:
-        """Commit the rows of a journal, in order of their numbers, that are not in the table yet; how many were not.
+        """Commit the entries of a journal, in order of their numbers, that are not in the table yet; how many rows they are.
 
         The commit carries (journal id, last number), so rows and number become visible together or not at all.
         """
@@ -60,17 +60,19 @@ class LakeTable:
             table = self._newest() or self._create()
             done = table.transaction_version(journal_id)
             fresh = rows if done is None else [row for row in rows if row[0] > done]
-            if fresh:
-                mark = Transaction(journal_id, fresh[-1][0])
-                write_deltalake(
-                    table,
-                    to_arrow(self.kind, fresh),
-                    mode="append",
-                    commit_properties=CommitProperties(app_transactions=[mark]),
-                )
-                self._remember(table)
-                self._unseen_commits += 1
-        return len(fresh)
+            if not fresh:
+                return 0
+            data = to_arrow(self.kind, fresh)
+            mark = Transaction(journal_id, fresh[-1][0])
+            write_deltalake(
+                table,
+                data,
+                mode="append",
+                commit_properties=CommitProperties(app_transactions=[mark]),
+            )
+            self._remember(table)
+            self._unseen_commits += 1
+        return int(data.num_rows)
 
     def files(self, model: str, window: Window | None = None) -> list[str]:
         """Paths of the newest snapshot's files that may hold rows of this model with `time` in the window."""

@@ -1,9 +1,10 @@
-"""A row of features as a decoder made it, which looks like a dict and becomes JSON without one."""
+"""Rows of features as a decoder made them, which look like dicts and become JSON without one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, overload
 
 import msgspec
 
@@ -43,3 +44,28 @@ class PackedRow(Mapping[str, Value]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+
+class PackedRows(Sequence[PackedRow]):
+    """Many rows of one decoder; each is wrapped when it is asked for."""
+
+    def __init__(self, structs: Sequence[msgspec.Struct], fields: Mapping[str, str]) -> None:
+        self.structs = structs
+        self._fields = fields
+        self.names = list(fields)
+
+    def __len__(self) -> int:
+        return len(self.structs)
+
+    @overload
+    def __getitem__(self, at: int) -> PackedRow: ...
+    @overload
+    def __getitem__(self, at: slice) -> PackedRows: ...
+    def __getitem__(self, at: int | slice) -> PackedRow | PackedRows:
+        found = self.structs[at]
+        return PackedRow(found, self._fields) if isinstance(found, msgspec.Struct) else PackedRows(found, self._fields)
+
+    @cached_property
+    def values(self) -> list[tuple[Any, ...]]:
+        """What `names` are in each row, UNSET where one is not there."""
+        return list(map(msgspec.structs.astuple, self.structs))

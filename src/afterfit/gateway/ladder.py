@@ -20,7 +20,7 @@ from afterfit.errors import WorkerError
 from afterfit.gateway.fleet import Lane, Runner
 from afterfit.gateway.signature import Columns
 from afterfit.gateway.workers import MOST_ROWS, AbsentError, Answer, CrashError
-from afterfit.records import Prediction, Role, Status, Value
+from afterfit.records import Prediction, Role, Status, Value, column
 
 CHAMPION_TRIES = 3  # deaths under the same rows, then the rows are to blame
 NOBODY = 0  # version of what no version answered
@@ -87,6 +87,11 @@ async def descend(lane: Lane, version: int, rows: Rows) -> Reply:
         else:
             reply.version, reply.role, reply.status = lane.champion, Role.CHAMPION, Status.ERROR
     return reply
+
+
+def any_degraded(rows: Sequence[Prediction]) -> bool:
+    """Whether an answer is not the routed version's own."""
+    return rows[0].status is not Status.OK or (len(rows) > 1 and set(column(rows, "status")) != {Status.OK})
 
 
 def why_degraded(row: Prediction) -> str | None:

@@ -32,6 +32,16 @@ class PredictRequest:
     keys: list[str]
     times: list[datetime]
 
+    def only(self, at: Sequence[int]) -> PredictRequest:
+        """The rows at these positions."""
+        return PredictRequest(
+            [self.rows[i] for i in at],
+            {name: [values[i] for i in at] for name, values in self.columns.items()},
+            [self.ids[i] for i in at],
+            [self.keys[i] for i in at],
+            [self.times[i] for i in at],
+        )
+
 
 def decode(body: bytes) -> dict[str, Any]:
     """The JSON object of a body."""

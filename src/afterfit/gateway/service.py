@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
+from typing import Any
 
 import uuid_utils
 
@@ -17,14 +18,14 @@ from afterfit.adapters.redaction import without_row
 from afterfit.errors import InputError, StoreError, UnknownNameError, WorkerError
 from afterfit.feedback.told import outcome
 from afterfit.gateway.fleet import Fleet, Lane
-from afterfit.gateway.ladder import Reply, Rows, descend, time_for
+from afterfit.gateway.ladder import Reply, Rows, any_degraded, descend, time_for
 from afterfit.gateway.limits import Limits
 from afterfit.gateway.requests import PredictRequest
 from afterfit.gateway.shadows import Shadows
-from afterfit.gateway.signature import Columns, pick
+from afterfit.gateway.signature import Columns
 from afterfit.gateway.tally import Tally
 from afterfit.ports import Journal
-from afterfit.records import Family, Prediction, Role, Status
+from afterfit.records import Family, Prediction, Predictions, Role, Status
 
 log = logging.getLogger("afterfit.gateway")
 TELL_EVERY = 10.0  # seconds between two lines in the log about answers that could not be logged
@@ -88,7 +89,7 @@ class Service:
             raise UnknownNameError("model", model, sorted(self.fleet.lanes))
         return lane
 
-    async def predict(self, lane: Lane, request: PredictRequest) -> list[Prediction]:
+    async def predict(self, lane: Lane, request: PredictRequest) -> Sequence[Prediction]:
         """Answers in the order of the rows, after they are in the journal.
 
         Raises:
@@ -99,12 +100,12 @@ class Service:
         if len(parts) == 1:
             predictions = await self._answer(lane, parts[0], request)
         else:
-            answers = await asyncio.gather(*(self._answer(lane, part, request) for part in parts))
+            answers = await asyncio.gather(*(self._answer(lane, part, request.only(part.at)) for part in parts))
             at = [i for part in parts for i in part.at]
             by_row = dict(zip(at, chain.from_iterable(answers), strict=True))
             predictions = [by_row[i] for i in range(len(at))]
         model = lane.routes.model
-        if [p for p in predictions if p.status is not Status.OK]:
+        if any_degraded(predictions):
             await self._tell(lane, predictions)
         try:
             await self._commit(predictions)
@@ -140,10 +141,10 @@ class Service:
         self.tally.outcomes.update((model, result["status"]) for result in results)
         return results
 
-    async def _commit(self, predictions: list[Prediction]) -> None:
+    async def _commit(self, predictions: Sequence[Prediction]) -> None:
         await self._journal.predictions(predictions)
 
-    async def _tell(self, lane: Lane, predictions: list[Prediction]) -> None:
+    async def _tell(self, lane: Lane, predictions: Sequence[Prediction]) -> None:
         """Count answers that are not the routed version's own; where nobody answered, log that and say so."""
         model = lane.routes.model
         failed = [replace(p, id=str(uuid_utils.uuid7())) for p in predictions if p.status is Status.ERROR]
@@ -160,7 +161,7 @@ class Service:
             f"version {lane.champion} of {model} could not answer: {without_row(failed[0].failure or '')}"
         )
 
-    def _lose(self, rows: list[Prediction], why: StoreError) -> None:
+    def _lose(self, rows: Sequence[Prediction], why: StoreError) -> None:
         """Callers are answered although the log takes nothing: that is counted, and told."""
         self._journal.lost(rows)
         model, now = rows[0].model, time.monotonic()
@@ -172,44 +173,48 @@ class Service:
             self._tell_at = now + TELL_EVERY
             log.error("%s", self.log_problem)
 
-    async def _answer(self, lane: Lane, part: Part, request: PredictRequest) -> list[Prediction]:
-        """The rows of a part as they will be logged, in its order."""
+    async def _answer(self, lane: Lane, part: Part, request: PredictRequest) -> Sequence[Prediction]:
+        """The rows of a part, which are those of the request, as they will be logged."""
         began = time.perf_counter()
-        n_rows, columns = len(part.at), request.columns
-        if n_rows < len(request.rows):
-            columns = pick(columns, part.at)
-        reply = _at_once(lane, part, columns)
+        n_rows = len(request.rows)
+        reply = _at_once(lane, part, request.columns)
         if reply is None:
             until = time.monotonic() + time_for(lane, n_rows)
-            sent, keys = [request.rows[i] for i in part.at], [request.keys[i] for i in part.at]
-            reply = await descend(lane, part.version, Rows(sent, columns, keys, until))
+            reply = await descend(lane, part.version, Rows(request.rows, request.columns, request.keys, until))
         if lane.fallback.last is not None and reply.answer is not None and reply.role is not Role.FALLBACK:
-            lane.fallback.last.remember([request.keys[i] for i in part.at], reply.answer)
+            lane.fallback.last.remember(request.keys, reply.answer)
         latency = (time.perf_counter() - began) * 1000.0
         predictions, scores = reply.answer or ([None] * n_rows, None)
-        now = self._clock()
-        return [
-            Prediction(
-                id=request.ids[i],
-                model=lane.routes.model,
-                version=reply.version,
-                role=reply.role,
-                time=request.times[i],
-                logged_at=request.times[i] if self._request_clock else now,
-                features=request.rows[i],
-                prediction=predictions[n],
-                scores=None if scores is None else tuple(scores[n]),
-                key=request.keys[i],
-                propensity=part.propensity,
-                rollout=lane.routes.rollout,
-                routes=lane.number,
-                status=reply.status,
-                failed_version=reply.failed,
-                failure=reply.failure,
-                latency_ms=latency,
-            )
-            for n, i in enumerate(part.at)
-        ]
+        first = Prediction(
+            id=request.ids[0],
+            model=lane.routes.model,
+            version=reply.version,
+            role=reply.role,
+            time=request.times[0],
+            logged_at=self._logged_at(request.times[0]),
+            features=request.rows[0],
+            prediction=predictions[0],
+            scores=None if scores is None else tuple(scores[0]),
+            key=request.keys[0],
+            propensity=part.propensity,
+            rollout=lane.routes.rollout,
+            routes=lane.number,
+            status=reply.status,
+            failed_version=reply.failed,
+            failure=reply.failure,
+            latency_ms=latency,
+        )
+        return [first] if n_rows == 1 else self._rows(first, request, predictions, scores)
+
+    def _rows(self, first: Prediction, request: PredictRequest, predictions: Any, scores: Any) -> Predictions:
+        """All rows of a request with many; what they share is in the first one."""
+        own: dict[str, Sequence[Any]] = {"id": request.ids, "key": request.keys, "time": request.times}
+        own |= {"features": request.rows, "prediction": predictions}
+        if scores is not None:
+            own["scores"] = list(map(tuple, scores))
+        if self._request_clock:
+            own["logged_at"] = request.times
+        return Predictions(first, own)
 
     def _logged_at(self, about: datetime) -> datetime:
         return about if self._request_clock else self._clock()

@@ -17,7 +17,7 @@ from afterfit.gateway.ladder import costs_time
 from afterfit.gateway.signature import Columns
 from afterfit.gateway.workers import SHADOW, AbsentError, Answer, CrashError, Worker
 from afterfit.ports import Journal
-from afterfit.records import Prediction, ShadowScore, Status
+from afterfit.records import Prediction, ShadowScore, Status, column
 
 log = logging.getLogger("afterfit.gateway")
 MOST_WAITING = 20_000  # rows that may wait for their shadow, per version; the oldest go first
@@ -31,7 +31,7 @@ class _Copy:
     lane: Lane  # that the rows were read by; their columns are made when they are sent, for most never are
     version: int
     worker: Worker
-    rows: list[Prediction]
+    rows: Sequence[Prediction]
     probe: bool = False  # of a version whose breaker is open: does it answer again?
 
 
@@ -49,7 +49,7 @@ class Shadows:
         self._tasks: dict[Worker, asyncio.Task[None]] = {}
         self._finishing = False
 
-    def offer(self, lane: Lane, rows: list[Prediction]) -> None:
+    def offer(self, lane: Lane, rows: Sequence[Prediction]) -> None:
         """Take copies of rows just answered; returns at once. A version that failed on a row is not asked again.
 
         One that was skipped gets a copy now and then, as the probe that may close its breaker.
@@ -59,17 +59,19 @@ class Shadows:
         if not lane.shadowed:
             return
         by_shadow: dict[int, list[int]] = {}
-        for i, row in enumerate(rows):
-            shadow = lane.shadow_of(row.version)
-            if shadow is not None and shadow != row.failed_version:
+        for i, (answered, failed) in enumerate(
+            zip(column(rows, "version"), column(rows, "failed_version"), strict=True)
+        ):
+            shadow = lane.shadow_of(answered)
+            if shadow is not None and shadow != failed:
                 by_shadow.setdefault(shadow, []).append(i)
         for version, at in by_shadow.items():
             copied = rows if len(at) == len(rows) else [rows[i] for i in at]
             self._queue(_Copy(lane, version, lane.shadows[version], copied))
 
-    def _probe(self, lane: Lane, rows: list[Prediction]) -> None:
+    def _probe(self, lane: Lane, rows: Sequence[Prediction]) -> None:
         """Put one of the rows to the version that was skipped, if its breaker asks for that."""
-        i = next((i for i, row in enumerate(rows) if row.status is Status.SKIPPED), None)
+        i = next((i for i, status in enumerate(column(rows, "status")) if status is Status.SKIPPED), None)
         version = None if i is None else rows[i].failed_version
         worker = None if version is None else lane.shadows.get(version)
         if i is None or version is None or worker is None or not _probe_due(worker):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 
 import msgspec
 
-from afterfit.adapters.packed_row import PackedRow
+from afterfit.adapters.packed_row import PackedRow, PackedRows
 from afterfit.errors import InputError, list_known
 from afterfit.feedback.told import kind_of
 from afterfit.records import Feature, Value
@@ -76,11 +76,13 @@ class Signature:
 
     def unpack(self, packed: Sequence[Any]) -> tuple[Sequence[Mapping[str, Value]], Columns]:
         """The rows that `read` packed, as they were sent and as the version's own columns."""
-        rows = [PackedRow(row, self._fields) for row in packed]
         if len(packed) == 1:
             values = msgspec.structs.astuple(packed[0])
-            return rows, {name: [value] for name, value in zip(self._features, values, strict=False)}
-        return rows, {name: list(map(of, packed)) for name, of in self._of}
+            return [PackedRow(packed[0], self._fields)], {
+                name: [value] for name, value in zip(self._features, values, strict=False)
+            }
+        rows = PackedRows(packed, self._fields)
+        return rows, dict(zip(self._features, map(list, zip(*rows.values, strict=True)), strict=False))
 
     def known(self, rows: Sequence[Mapping[str, Value]]) -> Columns:
         """The version's own columns of rows that this signature has read or checked before."""
@@ -168,15 +170,6 @@ def _decoder(names: Sequence[str], features: Mapping[str, Feature]) -> Callable[
     row = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, gc=False)
     body = msgspec.defstruct("Checked", [("rows", list[row])], bases=(Body,), forbid_unknown_fields=True, gc=False)  # type: ignore[valid-type]
     return cast(Callable[[bytes], Body], msgspec.json.Decoder(body).decode)
-
-
-def pick(columns: Columns, at: Sequence[int]) -> Columns:
-    """The rows at these positions.
-
-    >>> pick({"a": [1, 2, 3]}, [0, 2])
-    {'a': [1, 3]}
-    """
-    return {name: [column[i] for i in at] for name, column in columns.items()}
 
 
 def _number(value: Any) -> bool:

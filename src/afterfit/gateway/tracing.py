@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.propagate import extract
@@ -100,13 +100,13 @@ class TracedService(Service):
         super().__init__(*parts, **more)
         self._tracer = tracer
 
-    async def _answer(self, lane: Lane, part: Part, request: PredictRequest) -> list[Prediction]:
+    async def _answer(self, lane: Lane, part: Part, request: PredictRequest) -> Sequence[Prediction]:
         with self._tracer.start_as_current_span("model", **_SILENT) as span:
             rows = await super()._answer(lane, part, request)
             span.set_attributes(_of_answer(lane, rows))
             return rows
 
-    async def _commit(self, predictions: list[Prediction]) -> None:
+    async def _commit(self, predictions: Sequence[Prediction]) -> None:
         about = {"afterfit.rows": len(predictions)}
         with self._tracer.start_as_current_span("log commit", attributes=about, **_SILENT) as span:
             try:
@@ -121,7 +121,7 @@ def _of_reply(message: Message) -> dict[str, str | int]:
     return {"http.response.status_code": message["status"], **told}
 
 
-def _of_answer(lane: Lane, rows: list[Prediction]) -> dict[str, str | int]:
+def _of_answer(lane: Lane, rows: Sequence[Prediction]) -> dict[str, str | int]:
     first = rows[0]
     about: dict[str, str | int] = {
         "afterfit.model": first.model,

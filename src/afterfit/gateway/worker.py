@@ -21,11 +21,11 @@ from afterfit.adapters.lane import NUMPY, ONNX, PYTHON, read_lane  # noqa: E402
 from afterfit.adapters.model_folder import Answer, ChangedError, Scorer, read_version  # noqa: E402
 from afterfit.errors import AfterfitError  # noqa: E402
 from afterfit.gateway.channel import receive, send  # noqa: E402
+from afterfit.gateway.turns import let_others_go_first  # noqa: E402
 
 _PR_SET_PDEATHSIG = 1
 
 
-YIELDING = 19  # niceness of a process that only scores copies, once it is ready
 Ask = Callable[[Any], Answer]
 
 
@@ -37,7 +37,7 @@ def serve(channel: socket.socket, folder: Path, sha256: str, *, yields: bool) ->
         send(channel, {"failed": str(error)})
         return
     if yields:
-        os.nice(YIELDING)
+        let_others_go_first()
     send(channel, {"ready": True, "lane": lane, "why": why})
     incoming = channel.makefile("rb")
     while (columns := receive(incoming)) is not None:

@@ -22,6 +22,7 @@ from afterfit.gateway.breaker import Breaker
 from afterfit.gateway.channel import Channel
 from afterfit.gateway.memory import LOOK_EVERY, memory_of
 from afterfit.gateway.signature import Columns
+from afterfit.gateway.turns import starves, turns_of
 from afterfit.records import Target, Value
 
 log = logging.getLogger("afterfit.gateway")
@@ -285,9 +286,20 @@ class Worker:
         self._in_hand = self._next_batch()
         if self._in_hand:
             timeout = max(YIELDING_SECONDS if self._yields else 0.0, *(call.timeout for call in self._in_hand))
-            problem = f"timeout: hung for {timeout:g} s and was killed"
-            self._alarm = asyncio.get_running_loop().call_later(timeout, channel.end, problem)
+            self._watch(channel, timeout)
             channel.say(_joined(self._in_hand))
+
+    def _watch(self, channel: Channel, timeout: float) -> None:
+        """Have the process killed when it hangs, but not one that others kept from running: those go first by our will."""
+        then = turns_of(self.pid or 0) if self._yields else None
+
+        def ring() -> None:
+            if then is not None and starves(then, turns_of(self.pid or 0), timeout):
+                self._watch(channel, timeout)
+            else:
+                channel.end(f"timeout: hung for {timeout:g} s and was killed")
+
+        self._alarm = asyncio.get_running_loop().call_later(timeout, ring)
 
     def _heard(self, reply: Any) -> None:
         """Hand out the answers to the batch in hand."""

@@ -12,6 +12,7 @@ from afterfit.errors import InputError, UnknownNameError, list_known
 from afterfit.gateway.protocols.reply import Reply, answered_by
 from afterfit.gateway.requests import decode, rows_request
 from afterfit.gateway.service import Service
+from afterfit.records import column
 
 SHAPES = ("dataframe_split", "dataframe_records", "inputs", "instances")
 _CODES = {
@@ -37,7 +38,7 @@ async def invocations(service: Service, body: bytes, model: str = "") -> Reply:
     rows = await service.predict(lane, request)
     return (
         200,
-        {"predictions": [row.prediction for row in rows]},
+        {"predictions": column(rows, "prediction")},
         [*answered_by(lane, rows), (b"x-afterfit-id", given.encode())],
     )
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from afterfit.gateway.fleet import Lane
-from afterfit.gateway.ladder import why_degraded
-from afterfit.records import Prediction, Role, Status
+from afterfit.gateway.ladder import any_degraded, why_degraded
+from afterfit.records import Prediction, Role, column
 
 Headers = list[tuple[bytes, bytes]]
 Reply = tuple[int, Any, Headers]  # a body of bytes is text, plain unless headers say so; any other becomes JSON
@@ -18,13 +18,13 @@ def answered_by(lane: Lane, rows: Sequence[Prediction]) -> Headers:
     """`x-afterfit-version`, `-role` and `-lane` of a reply, with one entry a version where several answered; and
     `x-afterfit-degraded`, why, where an answer is not the routed version's own."""
     first = rows[0]
-    if len(rows) > 1 or first.status is not Status.OK:
+    if any_degraded(rows):
         degraded = list(dict.fromkeys(why for row in rows if (why := why_degraded(row)) is not None))
         if degraded:
             answered = sorted({(row.version, row.role) for row in rows})
             kinds = tuple((version, role, lane.kind(version)) for version, role in answered)
             return [*_headers(kinds), (b"x-afterfit-degraded", "; ".join(degraded).encode())]
-    if len(rows) == 1 or all(row.version == first.version for row in rows):
+    if len(rows) == 1 or len(set(column(rows, "version"))) == 1:
         return _headers(((first.version, first.role, lane.kind(first.version)),))
     found = sorted({(row.version, row.role) for row in rows})
     return _headers(tuple((version, role, lane.kind(version)) for version, role in found))

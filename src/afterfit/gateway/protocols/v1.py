@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from afterfit.errors import InputError
-from afterfit.gateway.ladder import why_degraded
+from afterfit.gateway.ladder import any_degraded, why_degraded
 from afterfit.gateway.protocols.reply import Reply, answered_by
 from afterfit.gateway.requests import decode, predict_request
 from afterfit.gateway.service import Service
-from afterfit.records import Role, Status, Value
+from afterfit.records import Predictions, Role, Value
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -31,9 +31,13 @@ async def predict(service: Service, body: bytes, model: str) -> Reply:
     """POST /v1/models/NAME/predict."""
     lane = service.lane(model)
     rows = await service.predict(lane, predict_request(body, lane.signature, service.now(), service.limits.rows))
-    answers = [_Answer(r.id, r.prediction, r.scores, r.version, r.role) for r in rows]
-    for answer, row in zip(answers, rows, strict=True) if any(r.status is not Status.OK for r in rows) else ():
-        answer.degraded = why_degraded(row) or msgspec.UNSET
+    if isinstance(rows, Predictions):
+        answers = list(map(_Answer, *(rows.column(name) for name in ("id", "prediction", "scores", "version", "role"))))
+    else:
+        answers = [_Answer(r.id, r.prediction, r.scores, r.version, r.role) for r in rows]
+    if any_degraded(rows):
+        for answer, row in zip(answers, rows, strict=True):
+            answer.degraded = why_degraded(row) or msgspec.UNSET
     return 200, {"predictions": answers}, answered_by(lane, rows)
 
 

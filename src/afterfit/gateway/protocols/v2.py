@@ -19,7 +19,7 @@ from afterfit.gateway.fleet import Lane
 from afterfit.gateway.protocols.reply import Reply, answered_by
 from afterfit.gateway.requests import decode, rows_request
 from afterfit.gateway.service import Service
-from afterfit.records import Prediction, Value
+from afterfit.records import Prediction, Value, column
 
 EXTENSIONS = ["afterfit_nulls", "afterfit_single_tensor", "afterfit_key_and_time"]  # told in docs/protocols.md
 PREDICT, SCORES = "predict", "predict_proba"
@@ -256,7 +256,9 @@ def _labels(lane: Lane) -> str:
 
 def _output(lane: Lane, name: str, rows: Sequence[Prediction]) -> dict[str, Any]:
     if name == PREDICT:
-        return {"name": name, "datatype": _labels(lane), "shape": [len(rows)], "data": [row.prediction for row in rows]}
+        return {"name": name, "datatype": _labels(lane), "shape": [len(rows)], "data": column(rows, "prediction")}
     width = len(lane.version.classes or ())
-    scores = [score for row in rows for score in row.scores or [None] * width]  # a fallback may have none
+    scores = [
+        score for of_row in column(rows, "scores") for score in of_row or [None] * width
+    ]  # a fallback may have none
     return {"name": name, "datatype": "FP64", "shape": [len(rows), width], "data": scores}
