@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -63,10 +65,11 @@ class Place:
     def start(self) -> None:
         """`afterfit up`, and wait until both models answer."""
         with (self.folder / "up.log").open("a") as log:
-            self.up = subprocess.Popen(
+            self.up = up = subprocess.Popen(
                 [sys.executable, "-m", "afterfit.cli", "up"], cwd=self.folder, stdout=log, stderr=log, env=_environ()
             )
-        wait_for(lambda: self._lists() == set(LANES), PATIENCE, "both models are served")
+        wait_for(lambda: self._lists() == set(LANES) or up.poll() is not None, PATIENCE, "both models are served")
+        assert up.poll() is None, (self.folder / "up.log").read_text(encoding="utf-8")
 
     def stop(self) -> int:
         """Ctrl-C; the exit code."""
@@ -125,6 +128,9 @@ def _environ() -> dict[str, str]:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that the system gives to connections going out, of which a busy machine has many."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("100 ports were tried and all are in use")

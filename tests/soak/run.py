@@ -135,14 +135,16 @@ def _end(place: Place, rollouts: Rollouts, samples: list[Sample], counts: Counts
     wait_for(lambda: lake.n_predictions(home) >= acknowledged, PATIENCE, f"{acknowledged:,} rows are in the lake")
     wait_for(lambda: _served(place.home.board.acknowledgements()) >= acknowledged, PATIENCE, "the gateway told all")
     served = _served(place.home.board.acknowledgements())
-    last = [*rollouts.rests, rollouts.at_rest()]
+    after = rollouts.at_rest()
     children = psutil.Process(place.up.pid).children(recursive=True)
     code = place.stop()
     place.home.lake.drain(home / "journal")  # what came with the last requests
     _, alive = psutil.wait_procs(children, timeout=15)
     return Soak(
         samples=samples,
-        rests=last,
+        rests=rollouts.rests,
+        after=after,
+        connections=len(counts.issued),
         counts=counts,
         served=served,
         log=lake.counted(home, counts.issued, counts.unacknowledged),

@@ -22,7 +22,9 @@ class Soak:
     """All that was seen."""
 
     samples: Sequence[Sample]
-    rests: Sequence[Rest]
+    rests: Sequence[Rest]  # after each round, under load
+    after: Rest  # once the callers are gone
+    connections: int  # that they had
     counts: Counts
     served: int  # rows, by the gateway's own report
     log: Log
@@ -48,6 +50,8 @@ def problems(soak: Soak) -> list[str]:
         f"versions that left are still open at rest {i}: {r.dropped}" for i, r in enumerate(soak.rests) if r.dropped
     ]
     found += _unequal("descriptors", [r.fds for r in soak.rests]) + _unequal("threads", [r.threads for r in soak.rests])
+    if soak.rests and (kept := soak.after.fds["gateway"] + soak.connections - soak.rests[-1].fds["gateway"]) > 0:
+        found.append(f"descriptors of the gateway that {soak.connections} connections left open: {kept}")
     if soak.exit_code:
         found.append(f"`afterfit up` ended with code {soak.exit_code}")
     return found + [f"left behind: {process}" for process in soak.left]
