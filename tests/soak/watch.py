@@ -124,7 +124,7 @@ def rest(up: int, home: Path, routed: set[str]) -> Rest:
         rss={name: looks[-1][name].rss for name in kept},
         workers=min(look["workers"].n if "workers" in look else 0 for look in looks),
         zombies=zombies(up),
-        dropped=tuple(sorted(_open_files(up, home / "models") - routed)),
+        dropped=tuple(sorted(_open_versions(up, home / "models") - routed)),
     )
 
 
@@ -142,17 +142,26 @@ def _is_zombie(process: psutil.Process) -> bool:
         return False
 
 
-def _open_files(up: int, models: Path) -> set[str]:
-    """Folders of versions of which some process has a file open or mapped."""
+def _open_versions(up: int, models: Path) -> set[str]:
+    return {v for model in models.iterdir() for v in opened_under(psutil.Process(up), model)}
+
+
+def stays(process: psutil.Process) -> int:
+    """Descriptors that stay open."""
+    looks = []
+    for _ in range(_LOOKS):
+        looks.append(process.num_fds())
+        time.sleep(_PAUSE)
+    return min(looks)
+
+
+def opened_under(process: psutil.Process, folder: Path) -> set[str]:
+    """Folders in `folder` of which a process or one of its children has a file open or mapped, or is told to load it."""
     found: set[str] = set()
-    for process in psutil.Process(up).children(recursive=True):
+    for one in [process, *process.children(recursive=True)]:
         try:
-            names = [f.path for f in process.open_files()] + [m.path for m in process.memory_maps()]
+            names = [f.path for f in one.open_files()] + [m.path for m in one.memory_maps()] + one.cmdline()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        found |= {_version(Path(name), models) for name in names if Path(name).is_relative_to(models)}
+        found |= {str(folder / Path(n).relative_to(folder).parts[0]) for n in names if folder in Path(n).parents}
     return found
-
-
-def _version(path: Path, models: Path) -> str:
-    return str(models.joinpath(*path.relative_to(models).parts[:2]))
