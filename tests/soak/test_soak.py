@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.soak import verdict
-from tests.soak.run import run
 from tests.soak.rows import GRAPH, PLAIN
+from tests.soak.run import run
 
 
 @pytest.mark.timeout(600)
