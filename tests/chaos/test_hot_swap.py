@@ -64,7 +64,7 @@ class Swaps:
         return len(process.children()), stays(process), process.memory_info().rss / 2**20
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("lane", ["auto", "python"])
 def test_twenty_swaps_in_a_row(lane: str, tmp_path: Path) -> None:
     world = World(tmp_path, {"lane": lane, "rollout": {"timeout": "1s"}})
