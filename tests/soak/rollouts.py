@@ -51,7 +51,7 @@ class Rollouts(threading.Thread):
         # Of the graph nothing runs in a process of its own while nothing is under way; of the plain model all does.
         wanted = len(place.home.board.current().models[PLAIN].targets)
         wait_for(lambda: _workers(pid) == wanted and "job" not in parts(pid), PATIENCE, f"{wanted} workers are left")
-        return rest(pid, place.home.config.home / "models", place.routed())
+        return rest(pid, place.home.config.home, place.routed())
 
     def _round(self, seed: int) -> None:
         place = self._place

@@ -105,7 +105,7 @@ class Clients:
         """End them, however they stand."""
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait()
+            self.process.communicate()
 
     def _lines(self) -> list[bytes]:
         """The newest whole lines; the file may have thousands."""

@@ -148,11 +148,11 @@ def _open_versions(up: int, models: Path) -> set[str]:
 
 def stays(process: psutil.Process) -> int:
     """Descriptors that stay open."""
-    looks = []
+    fewest: int = process.num_fds()
     for _ in range(_LOOKS):
-        looks.append(process.num_fds())
         time.sleep(_PAUSE)
-    return min(looks)
+        fewest = min(fewest, process.num_fds())
+    return fewest
 
 
 def opened_under(process: psutil.Process, folder: Path) -> set[str]:
