@@ -92,7 +92,7 @@ class World:
         """A new version, trained on 400 rows; Moody by default."""
         X, y = frame(400, seed)
         held = frame(300, seed + 1)
-        fitted = (model or Moody()).fit(X, y)
+        fitted = (Moody() if model is None else model).fit(X, y)
         times = pd.Series(pd.date_range(end=START, periods=len(X), freq="h"))
         return af.register("m", fitted, X, y, holdout=held, time=times, config=self.config)
 

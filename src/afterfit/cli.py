@@ -97,11 +97,12 @@ def status(config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
             "gateways",
             "degraded",
             "memory",
+            "expected_memory",
             "last_event",
         ):
-            out.print(f"  {key.replace('_', ' '):<14} {escape(str(model[key]))}")
+            out.print(f"  {key.replace('_', ' '):<15} {escape(str(model[key]))}")
         for incident in model["incidents"]:
-            out.print(f"  [red]incident[/red]       {escape(incident['severity'])}: {escape(incident['title'])}")
+            out.print(f"  [red]incident[/red]        {escape(incident['severity'])}: {escape(incident['title'])}")
 
 
 @app.command()

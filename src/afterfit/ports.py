@@ -146,6 +146,10 @@ class Lake(Protocol):
         is known or it was retracted."""
         ...
 
+    def delays(self, model: str, window: Window, *, as_of: datetime | None = None) -> pa.Table:
+        """`time` and `known_time` of the rows of `labelled`, in no order: little to hold, however many rows there are."""
+        ...
+
     def pairs(self, model: str, rollout: str, *, as_of: datetime | None = None) -> pa.Table:
         """Rows of one rollout that were served by one version and shadowed by another, with the outcome."""
         ...

@@ -406,6 +406,10 @@ def test_an_old_training_set_is_rebuilt_as_it_was(lake: DeltaLake, home: Path) -
     assert lake.labelled(MODEL, YEAR, as_of=then).equals(seen)
     assert outcomes_of(lake) == {"p0": "0", "p1": "9", "p2": None, "late row": None, "p3": "3", "p4": "1"}
     assert lake.predictions(MODEL, YEAR, as_of=then).num_rows == 5
+    for as_of in (then, None):
+        whole = lake.labelled(MODEL, YEAR, as_of=as_of).select(["time", "known_time"])
+        order = [("time", "ascending"), ("known_time", "ascending")]
+        assert lake.delays(MODEL, YEAR, as_of=as_of).sort_by(order).equals(whole.sort_by(order))
 
 
 def test_an_id_that_two_gateways_gave_multiplies_nothing(lake: DeltaLake, home: Path) -> None:

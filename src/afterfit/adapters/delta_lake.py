@@ -96,6 +96,14 @@ class DeltaLake:
         files, outcomes = self._files(PREDICTION, model, window), self._files(OUTCOME, model)
         return typed_features(self._queries.labelled(files, outcomes, model, window, as_of), features)
 
+    def delays(self, model: str, window: Window, *, as_of: datetime | None = None) -> pa.Table:
+        """`time` and `known_time` of the rows of `labelled`, in no order; `known_time` is null where no outcome is known.
+
+        Sixteen bytes a row, where a whole row has some hundred: this is asked of months.
+        """
+        files, outcomes = self._files(PREDICTION, model, window), self._files(OUTCOME, model)
+        return self._queries.delays(files, outcomes, model, window, as_of)
+
     def pairs(self, model: str, rollout: str, *, as_of: datetime | None = None) -> pa.Table:
         """Served rows of one rollout, each with the other version's shadow score and the outcome, ordered by time.
 

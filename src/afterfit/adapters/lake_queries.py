@@ -125,6 +125,14 @@ class LakeQueries:
         schema = pa.schema([*SCHEMAS[PREDICTION], *_OUTCOME_COLUMNS])
         return self._ask(query, _between(window, as_of), schema)
 
+    def delays(
+        self, files: Sequence[str], outcomes: Sequence[str], model: str, window: Window, as_of: datetime | None
+    ) -> pa.Table:
+        served = _SERVED.format(predictions=_rows(PREDICTION, files, model))
+        newest = _NEWEST.format(outcomes=_rows(OUTCOME, outcomes, model))
+        query = f"WITH {served}, {newest} SELECT s.time, n.known_time FROM served s {_JOIN_NEWEST}"
+        return self._ask(query, _between(window, as_of), pa.schema([("time", TIME), ("known_time", TIME)]))
+
     def pairs(
         self,
         files: Sequence[str],

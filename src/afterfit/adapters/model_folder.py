@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,10 @@ def folder_sha256(folder: Path) -> str:
 
 
 def read_version(folder: Path | str) -> ModelVersion:
-    """The record in `version.json`."""
+    """The record in `version.json`. Its folder is this one, also where the files were copied or a home was moved."""
     path = Path(folder) / "version.json"
     try:
-        return from_json(path.read_bytes(), ModelVersion)
+        return replace(from_json(path.read_bytes(), ModelVersion), folder=str(folder))
     except OSError as error:
         raise StoreError(f"{path} can't be read: {error}") from error
 

@@ -16,6 +16,7 @@ from afterfit.adapters.lane import ONNX, read_lane
 from afterfit.adapters.model_folder import ChangedError
 from afterfit.errors import StoreError, WorkerError
 from afterfit.gateway.breaker import Breaker
+from afterfit.gateway.memory import give_back
 from afterfit.gateway.signature import Columns
 from afterfit.gateway.workers import MOST_ROWS, SERVED, AbsentError, Answer
 from afterfit.records import Target
@@ -121,11 +122,12 @@ class Local:
             self._large -= 1
 
     async def stop(self) -> None:
-        """Let the graph go."""
+        """Let the graph go, and its memory."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._scorer, self.problem = None, "was stopped"
         self._thread.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(give_back)
 
     async def _start(self) -> None:
         try:

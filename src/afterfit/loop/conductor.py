@@ -9,6 +9,7 @@ from typing import Any
 
 import uuid_utils
 
+from afterfit.adapters.expected_memory import expected_memory
 from afterfit.config import ModelConfig
 from afterfit.errors import AfterfitError, InputError, LifecycleError, UnknownNameError
 from afterfit.home import Home
@@ -212,6 +213,7 @@ class Loop:
     def _refuse_unfit(self, book: Book, happening: Happening, version: ModelVersion) -> None:
         if version.version == book.state.champion:
             raise LifecycleError(f"version {version.version} of {book.model} is the champion already")
+        self._refuse_large(version)
         if book.state.champion is None or happening is not Happening.PROMOTED:
             return
         wanted = {f.name for f in self.champion(book).features}
@@ -225,6 +227,15 @@ class Loop:
         down = self.problems(book.model, version.version)
         if down:
             raise InputError(f"version {version.version} does not answer in the gateway: {down}")
+
+    def _refuse_large(self, version: ModelVersion) -> None:
+        """A process that will be killed for its memory need not be started."""
+        most, expected = self.config(version.model).worker_memory, expected_memory(version.folder)
+        if most is not None and expected is not None and expected > most:
+            raise InputError(
+                f"version {version.version} of {version.model} is expected to take {expected:.0f} MB, by the size of its files; "
+                f"worker_memory lets it take {most:.0f} MB. Raise it in afterfit.toml, or register a smaller model"
+            )
 
     def _refuse_dead_end(self, book: Book) -> None:
         """Promise 6: a rollback is refused before it is begun, not found impossible half way."""

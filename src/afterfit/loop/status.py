@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from afterfit.adapters.expected_memory import expected_memory
 from afterfit.adapters.tls import server_context
 from afterfit.adapters.token_store import TokenStore, refuse_open
 from afterfit.config import Config
@@ -62,6 +63,7 @@ def _model(loop: Loop, name: str, gateways: list[dict[str, Any]], now: datetime)
         "log": _log(name, gateways),
         "degraded": _degraded(name, gateways),
         "memory": _memory(name, gateways),
+        "expected_memory": _expected(loop, name),
         "last_event": f"{last.name} at {last.at:%Y-%m-%d %H:%M}" if last else None,
         "incidents": [
             {"id": i.id, "severity": i.severity.value, "title": i.title, "opened_at": i.opened_at.isoformat()}
@@ -98,6 +100,13 @@ def _memory(name: str, gateways: list[dict[str, Any]]) -> str | None:
             if model == name:
                 found[version] = max(megabytes, found.get(version, 0.0))
     return ", ".join(f"version {v} {megabytes:.0f} MB" for v, megabytes in sorted(found.items())) or None
+
+
+def _expected(loop: Loop, name: str) -> str | None:
+    """What the processes of the newest versions will take, told whether they are loaded or not."""
+    newest = loop.home.store.versions(name)[-3:]
+    found = [(v.version, megabytes) for v in newest if (megabytes := expected_memory(v.folder)) is not None]
+    return ", ".join(f"version {v} {megabytes:.0f} MB" for v, megabytes in found) or None
 
 
 def _lane(loop: Loop, champion: int | None, name: str) -> str | None:
