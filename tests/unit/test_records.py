@@ -14,6 +14,7 @@ from afterfit import records
 from afterfit.records import (
     Acknowledgement,
     Entry,
+    Family,
     Feature,
     Finding,
     Incident,
@@ -25,6 +26,7 @@ from afterfit.records import (
     Prediction,
     Role,
     Routes,
+    Sample,
     Severity,
     ShadowScore,
     Status,
@@ -82,6 +84,8 @@ EXAMPLES: list[Any] = [
     Incident(
         "i1", "flight", "quality", AT, AT, Severity.WARNING, "temp", ("temp",), ("unit",), ("F, not C",), 2, AT, 1
     ),
+    Sample(3.0, {"model": "flight"}),
+    Family("rows_total", "counter", "Rows answered.", (Sample(3.0, {"model": "flight"}),)),
     Verdict(Outlook.NO_DATA, ("3 of 200 pairs",), {"pairs": 3.0}),
     Entry(1, "e1", AT, "flight", "event", "deployed", "person:ada", {"version": 1}, "", "ff" * 32),
 ]
