@@ -61,7 +61,7 @@ def main() -> None:
 
         text = shadow.measure(folder, runs=2 if asked.quick else 7, seconds=2 if asked.quick else 10)
     else:
-        rounds, seconds = (1, 2.0) if asked.quick else (5, 5.0)
+        rounds, seconds = (1, 2.0) if asked.quick else (asked.rounds, 5.0)
         text = Benchmark(folder, asked.only, client, server, seconds).run(rounds)
     print(text)
     if not asked.quick and not asked.only:
@@ -71,6 +71,9 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--quick", action="store_true", help="one short round; writes no file")
+    arguments.add_argument(
+        "--rounds", type=int, default=5, help="rounds of all servers (default: 5, eight minutes each)"
+    )
     arguments.add_argument("--shadow", action="store_true", help="what a slow shadow costs the champion's callers")
     arguments.add_argument("--only", nargs="+", choices=list(TITLES), metavar="NAME", help=f"some of {list(TITLES)}")
     return arguments.parse_args()

@@ -54,6 +54,12 @@ def cause_of(home: Home, champion: ModelVersion, window: float, ripe: datetime, 
 
 def in_short(found: Cause) -> str:
     """One sentence for an incident: the cause, and the first place that carries it."""
+    if found.largest is None:
+        losses = f"{found.loss} {found.reference_loss:.4g} → {found.current_loss:.4g}, within noise"
+        return (
+            f"why: its last {NEWEST} windows are no worse than the {EARLIER} before ({losses}): it answered like this from the "
+            "start, and the hold-out was an easier time"
+        )
     first, *rest = str(found).splitlines()
     places = [line for line in rest if line.startswith(("Broken:", "Where:", "Shifted:"))]
     return f"why: {first}{' ' + places[0] if places else ''}"
