@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import make_column_transformer
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     GradientBoostingRegressor,
@@ -126,6 +127,9 @@ CASES: Mapping[str, Case] = {
     "boosting with a log link": Case(
         make_pipeline(codes(), HistGradientBoostingRegressor(loss="poisson", max_iter=20)), "positive", X
     ),
+    "dummy, shares": Case(DummyClassifier(), "binary", X),
+    "dummy, most frequent of three": Case(DummyClassifier(strategy="most_frequent"), "texts", X),
+    "dummy, value": Case(DummyRegressor(strategy="median"), "value", X),
     "logistic": Case(make_pipeline(filled(), LogisticRegression(max_iter=500)), "binary", X),
     "logistic, three classes": Case(
         make_pipeline(one_hot(min_frequency=0.1), LogisticRegression(max_iter=500)), "texts", X

@@ -23,12 +23,12 @@ from sklearn.preprocessing import OneHotEncoder
 from afterfit.adapters.lane import GRAPH, RECORD, read_lane
 from afterfit.adapters.lane_trial import choose
 from afterfit.adapters.model_folder import Scorer, folder_sha256
+from afterfit.adapters.turns import YIELDING
 from afterfit.errors import WorkerError
 from afterfit.gateway import local
 from afterfit.gateway.fleet import Fleet
 from afterfit.gateway.local import Local
 from afterfit.gateway.signature import Columns
-from afterfit.gateway.turns import YIELDING
 from afterfit.gateway.workers import CrashError, Worker
 from afterfit.records import ModelVersion, Role, Task
 from afterfit.tracking.golden import as_rows

@@ -35,6 +35,7 @@ _ARGMAX = frozenset(
         "RandomForestClassifier",
         "ExtraTreesClassifier",
         "DecisionTreeClassifier",
+        "DummyClassifier",
         "LogisticRegression",
         "LogisticRegressionCV",
         "MLPClassifier",
@@ -283,6 +284,8 @@ def predicts_by_argmax(model: Any) -> bool:
     if type(model).__module__ == "sklearn.model_selection._search" and hasattr(model, "best_estimator_"):
         return predicts_by_argmax(model.best_estimator_)
     if callable(getattr(model, "objective", None)):  # of boosting, by the user: then the scores are no probabilities
+        return False
+    if getattr(model, "strategy", None) in ("stratified", "uniform"):  # of DummyClassifier: labels by chance
         return False
     return type(model).__module__.startswith(_KNOWN_TO) and type(model).__name__ in _ARGMAX
 

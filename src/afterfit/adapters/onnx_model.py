@@ -341,6 +341,20 @@ def _polynomial(c: Compiler, part: Any, block: Block) -> Block:
     return Block(product, width=len(factors))
 
 
+def _dummy(c: Compiler, part: Any, block: Block) -> Block:
+    """The same answer for every row, whatever its columns hold: the model that others have to beat."""
+    if part.strategy in ("stratified", "uniform"):
+        raise RefusedError(f"{type(part).__name__} answers at random ({part.strategy})")
+    if not hasattr(part, "classes_"):
+        answer = np.reshape(part.constant_, -1)
+    else:
+        shares = np.asarray(part.predict_proba(np.zeros((1, 1))))[0]
+        answer = shares[1:] if len(shares) == 2 else shares
+    one, n = c.graph.constant([answer]), c.graph.constant([answer.size], np.int64)
+    shape = c.graph.add("Concat", _rows(c, block.tensor), n, axis=0)
+    return Block(c.graph.add("Expand", one, shape), width=answer.size)
+
+
 def _rows(c: Compiler, x: str) -> str:
     """Number of rows, (1,)."""
     return c.graph.add("Shape", x, start=0, end=1)
@@ -394,6 +408,8 @@ _STEPS: dict[str, Callable[[Compiler, Any, Block], Block]] = {
     "RobustScaler": _robust_scaler,
     "MaxAbsScaler": _max_abs_scaler,
     "MinMaxScaler": _min_max_scaler,
+    "DummyClassifier": _dummy,
+    "DummyRegressor": _dummy,
     "LogisticRegression": _logistic,
     "LogisticRegressionCV": _logistic,
     "HistGradientBoostingClassifier": _hist_classifier,

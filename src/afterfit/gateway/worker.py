@@ -19,9 +19,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 from afterfit.adapters.environments import FOREIGN, note  # noqa: E402  the environment above comes first
 from afterfit.adapters.lane import NUMPY, ONNX, PYTHON, read_lane  # noqa: E402
 from afterfit.adapters.model_folder import Answer, ChangedError, Scorer, read_version  # noqa: E402
+from afterfit.adapters.turns import let_others_go_first  # noqa: E402
 from afterfit.errors import AfterfitError  # noqa: E402
 from afterfit.gateway.channel import receive, send  # noqa: E402
-from afterfit.gateway.turns import let_others_go_first  # noqa: E402
 
 _PR_SET_PDEATHSIG = 1
 

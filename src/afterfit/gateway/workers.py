@@ -17,12 +17,12 @@ from typing import Any
 
 from afterfit.adapters.environments import worker_command, worker_variables
 from afterfit.adapters.lane import PYTHON
+from afterfit.adapters.turns import starves, turns_of
 from afterfit.errors import WorkerError
 from afterfit.gateway.breaker import Breaker
 from afterfit.gateway.channel import Channel
 from afterfit.gateway.memory import LOOK_EVERY, memory_of
 from afterfit.gateway.signature import Columns
-from afterfit.gateway.turns import starves, turns_of
 from afterfit.records import Target, Value
 
 log = logging.getLogger("afterfit.gateway")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +18,17 @@ class Turns(NamedTuple):
 
 
 def let_others_go_first() -> None:
-    """For this process, from now on. Linux has more than niceness: a nice process that runs may keep its core for some
-    milliseconds after another one wants it, an idle one gives it up at once."""
+    """For this process, from now on."""
     os.nice(YIELDING)
+    go_last()
+
+
+def go_last() -> None:
+    """For the calling thread, from now on. Linux has more than niceness: a nice thread that runs may keep its core for some
+    milliseconds after another one wants it, an idle one gives it up at once. It must hold no lock that others wait for."""
     if hasattr(os, "SCHED_IDLE"):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with contextlib.suppress(PermissionError):  # a container may forbid it, and all works without
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def turns_of(pid: int) -> Turns:

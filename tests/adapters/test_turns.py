@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from afterfit.gateway.turns import Turns, starves, turns_of
+from afterfit.adapters.turns import Turns, starves, turns_of
 
 SECONDS = 1.0
 LOOP = "\nwhile True: pass"
@@ -24,7 +24,7 @@ def crowded() -> Iterator[list[subprocess.Popen[bytes]]]:
     """One core with a process that goes first, and one that lets it."""
     core = min(os.sched_getaffinity(0))
     pin = f"import os; os.sched_setaffinity(0, [{core}])"
-    yields = "; from afterfit.gateway.turns import let_others_go_first; let_others_go_first()"
+    yields = "; from afterfit.adapters.turns import let_others_go_first; let_others_go_first()"
     both = [subprocess.Popen([sys.executable, "-c", code + LOOP]) for code in (pin, pin + yields)]
     yield both
     for process in both:
