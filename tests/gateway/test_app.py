@@ -397,6 +397,7 @@ def test_labels_follow_from_scores_only_where_the_estimator_says_so() -> None:
     """For every estimator on the short list, predict() is the argmax; checked on rows near the border."""
     from lightgbm import LGBMClassifier
     from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.dummy import DummyClassifier
     from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.naive_bayes import GaussianNB
@@ -415,6 +416,7 @@ def test_labels_follow_from_scores_only_where_the_estimator_says_so() -> None:
         RandomForestClassifier(20),
         ExtraTreesClassifier(20),
         DecisionTreeClassifier(max_depth=3),
+        DummyClassifier(),
         LogisticRegression(),
         LogisticRegressionCV(Cs=2, cv=2, use_legacy_attributes=False, l1_ratios=(0,), scoring="neg_log_loss"),
         MLPClassifier((4,), max_iter=2000, random_state=0),
@@ -431,3 +433,4 @@ def test_labels_follow_from_scores_only_where_the_estimator_says_so() -> None:
         assert predicts_by_argmax(make_pipeline(model))
         assert (model.classes_[model.predict_proba(X).argmax(axis=1)] == model.predict(X)).all()
     assert not predicts_by_argmax(Scripted())
+    assert not predicts_by_argmax(DummyClassifier(strategy="stratified"))
