@@ -104,14 +104,15 @@ def _with_rows(made: Draft, config: Config) -> Draft:
     from afterfit.adapters.kept_rows import FILE, rows_file
     from afterfit.monitoring.columns import frame_columns, kinds_of
     from afterfit.monitoring.reference import block_length
+    from afterfit.stats.row_sample import sample_rows
 
     if made.times is None:
         return made
-    columns = frame_columns(_as_logged(made, config), kinds_of(made.version.as_logged.features))
-    known = config.models.get(made.version.model, ModelConfig)
-    return replace(
-        made, beside={**made.beside, FILE: rows_file(columns, made.times, block_length(made.times, known.window))}
-    )
+    length = block_length(made.times, config.models.get(made.version.model, ModelConfig).window)
+    kept = sample_rows(made.times.size, made.times, length)
+    rows = _as_logged(replace(made, X=made.X.iloc[kept]), config)
+    columns = frame_columns(rows, kinds_of(made.version.as_logged.features))
+    return replace(made, beside={**made.beside, FILE: rows_file(columns, made.times[kept], length)})
 
 
 def _redacted(made: Draft, config: Config) -> Draft:

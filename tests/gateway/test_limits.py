@@ -22,12 +22,11 @@ from afterfit.gateway.app import App
 from afterfit.gateway.fleet import Fleet
 from afterfit.gateway.limits import Bucket, Limits
 from afterfit.gateway.service import Service
-from afterfit.gateway.tokens import Tokens
 from afterfit.gateway.whole_replies import HttpProtocol, hang_up_on_the_slow
 from afterfit.records import Routes
-from tests.gateway.kit import NOW, SLOW, A, B, MemoryJournal, Scripted, routes, save, target
+from tests.gateway.kit import NOW, SLOW, A, B, MemoryJournal, Scripted, save
 from tests.gateway.test_server import processes, start
-from tests.gateway.test_tokens import bearer
+from tests.gateway.test_tokens import bearer, guarded
 from tests.world import wait_for
 
 __all__ = ["processes"]  # a fixture of test_server
@@ -39,19 +38,7 @@ def limited(
     folder: Path, limits: Limits, act: Callable[[httpx.AsyncClient], Awaitable[None]], model: Scripted | None = None
 ) -> None:
     """A gateway without a socket, with limits and the tokens of a home."""
-
-    async def run() -> None:
-        fleet = Fleet(folder / "logs")
-        service = Service(fleet, MemoryJournal(), clock=lambda: NOW, request_clock=False, limits=limits)
-        try:
-            await fleet.apply(routes(1, target(save(folder, model or Scripted(), features=(A, B)))))
-            transport = httpx.ASGITransport(App(service, Tokens(folder, always=False)))
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60.0) as client:
-                await act(client)
-        finally:
-            await fleet.stop()
-
-    asyncio.run(run())
+    guarded(folder, act, save(folder, model or Scripted(), features=(A, B)), limits)
 
 
 def rows(n: int, a: float = 0.5) -> dict[str, Any]:

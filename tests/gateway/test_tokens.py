@@ -22,8 +22,10 @@ from afterfit.adapters.token_store import ROLES, TokenStore, refuse_open
 from afterfit.errors import AfterfitError, InputError, SetupError, StoreError, UnknownNameError
 from afterfit.gateway.app import App
 from afterfit.gateway.fleet import Fleet
+from afterfit.gateway.limits import Limits
 from afterfit.gateway.service import Service
 from afterfit.gateway.tokens import NoTokenError, RoleError, Tokens
+from afterfit.records import ModelVersion
 from tests.gateway.kit import NOW, MemoryJournal, Scripted, routes, save, target
 from tests.gateway.test_server import free_port, processes, refused, start
 from tests.world import wait_for
@@ -52,14 +54,19 @@ def bearer(secret: str) -> dict[str, str]:
     return {"authorization": f"Bearer {secret}"}
 
 
-def guarded(folder: Path, act: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
-    """A gateway without a socket that knows the tokens of a home."""
+def guarded(
+    folder: Path,
+    act: Callable[[httpx.AsyncClient], Awaitable[None]],
+    served: ModelVersion | None = None,
+    limits: Limits = Limits(),  # noqa: B008
+) -> None:
+    """A gateway without a socket that knows the tokens of a home; `served`: its version."""
 
     async def run() -> None:
         fleet = Fleet(folder / "logs")
-        service = Service(fleet, MemoryJournal(), clock=lambda: NOW, request_clock=False)
+        service = Service(fleet, MemoryJournal(), clock=lambda: NOW, request_clock=False, limits=limits)
         try:
-            await fleet.apply(routes(1, target(save(folder, Scripted()))))
+            await fleet.apply(routes(1, target(served or save(folder, Scripted()))))
             transport = httpx.ASGITransport(App(service, Tokens(folder, always=False)))
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60.0) as client:
                 await act(client)

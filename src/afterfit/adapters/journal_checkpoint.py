@@ -51,7 +51,7 @@ class Checkpoints:
         if work == self._copy:
             go_last()
         complained, wait = False, EVERY
-        while not self._closing.wait(min(wait, EVERY)):
+        while not self._closing.wait(wait):
             try:
                 with self.busy, closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=rw", uri=True)) as db:
                     wait = work(db)

@@ -12,24 +12,20 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from afterfit.errors import StoreError
-from afterfit.stats.row_sample import sample_rows
 
 FILE = "rows.parquet"
 _TIME, _LENGTH = "time", b"length"  # features are called f:<name>, as in the lake
 
 
 def rows_file(columns: Mapping[str, Any], times: NDArray[np.float64], length: float) -> bytes:
-    """At most 5,000 of the rows, from stretches spread evenly over time, as a Parquet file.
+    """The rows of a sample as a Parquet file.
 
     Args:
         columns: arrays of shape (n_rows,): floats with NaN for null, or objects with None.
         times: of the rows, epoch seconds, shape (n_rows,).
-        length: seconds of a stretch.
+        length: seconds of the stretches of time that they were drawn from.
     """
-    kept = sample_rows(times.size, times, length)
-    table = pa.table(
-        {f"f:{name}": pa.array(np.asarray(values)[kept]) for name, values in columns.items()} | {_TIME: times[kept]}
-    )
+    table = pa.table({f"f:{name}": pa.array(np.asarray(values)) for name, values in columns.items()} | {_TIME: times})
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({_LENGTH: str(length).encode()}), sink, compression="zstd")
     return bytes(sink.getvalue())
