@@ -12,19 +12,19 @@ from pathlib import Path
 
 from afterfit.adapters.journal_ids import Forgetting
 from afterfit.adapters.journal_room import delete_some, mark_of
-from afterfit.adapters.turns import go_last
 from afterfit.errors import StoreError
 
 log = logging.getLogger("afterfit.journal")
 EVERY = 1.0  # seconds between two looks at what there is to do
-SOON = 0.05  # the same while much is written: many short checkpoints hold the writer up less than a long one
-_MUCH = 200  # pages of 4 kB that came since the last one, from which that is so
+SOON = 0.03  # the same while much is written: many short checkpoints hold the writer up less than a long one
+_MUCH = 100  # pages of 4 kB that came since the last one, from which that is so
 _BREATH = 0.002  # seconds between two deletes, in which the writer has its turn
 
 
 class Checkpoints:
-    """Two threads with connections of their own. The one that copies pages gives way to everybody: a PASSIVE checkpoint waits
-    for nobody and holds nobody up, but takes the core. The one that deletes holds the writer's lock, and must not."""
+    """Two threads with connections of their own. The one that copies pages waits for nobody and holds nobody up (a PASSIVE
+    checkpoint), but takes the core, so it does a little at a time. It must get its turn all the same: what it leaves falls to
+    the writer at once. The one that deletes holds the writer's lock."""
 
     def __init__(self, path: Path, journal_id: str) -> None:
         self._path = path
@@ -48,8 +48,6 @@ class Checkpoints:
             thread.join()
 
     def _run(self, what: str, work: Callable[[sqlite3.Connection], float]) -> None:
-        if work == self._copy:
-            go_last()
         complained, wait = False, EVERY
         while not self._closing.wait(wait):
             try:

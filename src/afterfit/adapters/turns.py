@@ -18,14 +18,9 @@ class Turns(NamedTuple):
 
 
 def let_others_go_first() -> None:
-    """For this process, from now on."""
+    """For this process, from now on, before it starts a thread. Linux has more than niceness: a nice process that runs may keep
+    its core for some milliseconds after another one wants it, an idle one gives it up at once."""
     os.nice(YIELDING)
-    go_last()
-
-
-def go_last() -> None:
-    """For the calling thread, from now on. Linux has more than niceness: a nice thread that runs may keep its core for some
-    milliseconds after another one wants it, an idle one gives it up at once. It must hold no lock that others wait for."""
     if hasattr(os, "SCHED_IDLE"):
         with contextlib.suppress(PermissionError):  # a container may forbid it, and all works without
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
