@@ -220,8 +220,12 @@ def test_a_full_disk_costs_no_caller_an_answer_and_the_loss_is_counted(tmp_path:
     in_room(tmp_path, routes(1, target(save(tmp_path, Scripted()))), act)
 
 
-def test_shadows_are_bounded_by_rows_and_dropped_oldest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadows, "MOST_WAITING", 10)
+@pytest.mark.parametrize("bound", [{"MOST_WAITING": 10}, {"MOST_COPIES": 2}])
+def test_shadows_are_bounded_by_rows_and_requests_and_dropped_oldest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: dict[str, int]
+) -> None:
+    for name, most in bound.items():
+        monkeypatch.setattr(shadows, name, most)
     champion, shadow = save(tmp_path, Scripted(), number=1), save(tmp_path, Scripted(), number=2)
     snapshot = routes(1, target(champion), target(shadow, Role.SHADOW, 0.0))
 

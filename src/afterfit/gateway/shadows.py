@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from afterfit.errors import InputError, StoreError, WorkerError
@@ -21,9 +21,13 @@ from afterfit.records import Prediction, ShadowScore, Status, column
 
 log = logging.getLogger("afterfit.gateway")
 MOST_WAITING = 20_000  # rows that may wait for their shadow, per version; the oldest go first
+MOST_COPIES = (
+    256  # requests that they come from; more would not fit into the processor's cache, which slows callers down
+)
 TOGETHER = 16  # rows put to the version at once; callers wait while its answers to them are recorded
 REASONS = ("queue full", "version gone", "breaker open", "not there", "journal refused")  # of rows that are dropped
-SHARE = 0.02  # of this process's time that copies may take from callers; what does not fit into it is dropped
+SPARE = 0.03  # of the time that callers leave this process, which copies may take; what does not fit into it is dropped
+LEAST = 0.001  # of its time that they may take where callers leave it nothing, so that some are always scored
 
 
 @dataclass(slots=True)
@@ -35,6 +39,54 @@ class _Copy:
     probe: bool = False  # of a version whose breaker is open: does it answer again?
 
 
+@dataclass(slots=True)
+class _Line:
+    """What waits for one version."""
+
+    copies: deque[_Copy] = field(default_factory=deque)
+    n_rows: int = 0
+    asker: asyncio.Task[None] | None = None
+
+    def put(self, copy: _Copy) -> int:
+        """Let one wait; how many rows had to go for it."""
+        gone = 0
+        while self.copies and (self.n_rows + len(copy.rows) > MOST_WAITING or len(self.copies) >= MOST_COPIES):
+            gone += len(self.take().rows)
+        self.copies.append(copy)
+        self.n_rows += len(copy.rows)
+        return gone
+
+    def take(self) -> _Copy:
+        """The one that waited longest."""
+        copy = self.copies.popleft()
+        self.n_rows -= len(copy.rows)
+        return copy
+
+    def together(self) -> list[_Copy]:
+        """The one that waited longest, and those after it that can go with it in one call."""
+        some = [self.take()]
+        n_rows = len(some[0].rows)
+        while self.copies and self.copies[0].lane is some[0].lane:
+            n_rows += len(self.copies[0].rows)
+            if n_rows > TOGETHER:
+                break
+            some.append(self.take())
+        return some
+
+
+class _Leisure:
+    """How much of the time since the last question its thread had nothing to do."""
+
+    def __init__(self) -> None:
+        self._then, self._ran = time.perf_counter(), time.thread_time()
+
+    def share(self) -> float:
+        now, ran = time.perf_counter(), time.thread_time()
+        passed, busy = now - self._then, ran - self._ran
+        self._then, self._ran = now, ran
+        return max(0.0, 1.0 - busy / passed) if passed > 0.0 else 0.0
+
+
 class Shadows:
     """One bounded queue and one asker per shadowing version."""
 
@@ -44,9 +96,7 @@ class Shadows:
         self._fleet = fleet
         self._journal = journal
         self._logged_at = logged_at
-        self._queues: dict[Worker, deque[_Copy]] = {}
-        self._waiting: Counter[Worker] = Counter()  # rows in the queue
-        self._tasks: dict[Worker, asyncio.Task[None]] = {}
+        self._lines: dict[Worker, _Line] = {}
         self._finishing = False
 
     def offer(self, lane: Lane, rows: Sequence[Prediction]) -> None:
@@ -57,6 +107,11 @@ class Shadows:
         if len(rows) > 1 or rows[0].status is not Status.OK:
             self._probe(lane, rows)
         if not lane.shadowed:
+            return
+        if len(rows) == 1:  # most requests; here callers wait
+            version = lane.shadow_of(rows[0].version)
+            if version is not None and version != rows[0].failed_version:
+                self._queue(_Copy(lane, version, lane.shadows[version], rows))
             return
         by_shadow: dict[int, list[int]] = {}
         for i, (answered, failed) in enumerate(
@@ -80,31 +135,33 @@ class Shadows:
 
     def waiting(self, worker: Worker) -> int:
         """Rows that wait for a version."""
-        return self._waiting.get(worker, 0)
+        line = self._lines.get(worker)
+        return 0 if line is None else line.n_rows
 
     async def finish(self, patience: float = 5.0) -> None:
         """Let what waits be scored, for a while and without regard for callers."""
         self._finishing = True
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=patience)
-        for task in self._tasks.values():
-            task.cancel()
+        askers = [line.asker for line in self._lines.values() if line.asker is not None]
+        if askers:
+            await asyncio.wait(askers, timeout=patience)
+        for asker in askers:
+            asker.cancel()
 
     def _queue(self, copy: _Copy) -> None:
-        queue = self._queues.setdefault(copy.worker, deque())
-        while queue and self._waiting[copy.worker] + len(copy.rows) > MOST_WAITING:
-            self.dropped["queue full"] += len(self._take(queue).rows)
-        queue.append(copy)
-        self._waiting[copy.worker] += len(copy.rows)
-        if copy.worker not in self._tasks:
-            self._tasks[copy.worker] = asyncio.create_task(self._work(copy.worker))
+        line = self._lines.get(copy.worker)
+        if line is None:
+            line = self._lines[copy.worker] = _Line()
+            line.asker = asyncio.create_task(self._work(copy.worker, line))
+        gone = line.put(copy)
+        if gone:
+            self.dropped["queue full"] += gone
 
-    async def _work(self, worker: Worker) -> None:
+    async def _work(self, worker: Worker, line: _Line) -> None:
         """Score what waits, some rows in one call, and leave the callers their time between two calls."""
-        queue = self._queues[worker]
+        leisure = _Leisure()
         try:
-            while queue:
-                some = self._together(queue)
+            while line.copies:
+                some = line.together()
                 if not self._fleet.runs(some[0].rows[0].model, some[0].version, worker):
                     self.dropped["version gone"] += sum(len(copy.rows) for copy in some)
                     continue
@@ -113,25 +170,9 @@ class Shadows:
                     continue
                 recording = await self._score(worker, some)
                 if not self._finishing:  # to put the rows to the process takes as long as to record its answer
-                    await asyncio.sleep(2 * recording / SHARE)
+                    await asyncio.sleep(2 * recording / max(LEAST, SPARE * leisure.share()))
         finally:
-            del self._queues[worker], self._tasks[worker], self._waiting[worker]
-
-    def _together(self, queue: deque[_Copy]) -> list[_Copy]:
-        """The oldest, and those after it that can go with it in one call."""
-        some = [self._take(queue)]
-        n_rows = len(some[0].rows)
-        while queue and queue[0].lane is some[0].lane:
-            n_rows += len(queue[0].rows)
-            if n_rows > TOGETHER:
-                break
-            some.append(self._take(queue))
-        return some
-
-    def _take(self, queue: deque[_Copy]) -> _Copy:
-        copy = queue.popleft()
-        self._waiting[copy.worker] -= len(copy.rows)
-        return copy
+            del self._lines[worker]
 
     async def _score(self, worker: Worker, some: list[_Copy]) -> float:
         """Ask for some copies at once, or one by one where they have no answer together; seconds spent on recording."""
