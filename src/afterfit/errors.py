@@ -44,10 +44,10 @@ class UnknownNameError(AfterfitError, LookupError):
     afterfit.errors.UnknownNameError: unknown model 'flihgt'; known: 'flight', 'fraud'. Did you mean 'flight'?
     """
 
-    def __init__(self, what: str, found: str, known: Iterable[str]) -> None:
+    def __init__(self, what: str, found: str, known: Iterable[str], *, why: str = "") -> None:
         self.found = found
         self.known = tuple(known)
-        super().__init__(f"unknown {what} {found!r}; {list_known(found, self.known)}")
+        super().__init__(f"unknown {what} {found!r}; {list_known(found, self.known)}{why and '. ' + why}")
 
 
 class LifecycleError(AfterfitError, RuntimeError):

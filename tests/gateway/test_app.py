@@ -220,9 +220,16 @@ def test_a_full_disk_costs_no_caller_an_answer_and_the_loss_is_counted(tmp_path:
     in_room(tmp_path, routes(1, target(save(tmp_path, Scripted()))), act)
 
 
-@pytest.mark.parametrize("bound", [{"MOST_WAITING": 10}, {"MOST_COPIES": 2}])
+@pytest.mark.parametrize(
+    ("bound", "dropped", "kept"),
+    [
+        ({"MOST_WAITING": 10}, 12, {"r3", "r4"}),
+        ({"MOST_COPIES": 2, "THINNED": 1}, 12, {"r3", "r4"}),
+        ({"MOST_COPIES": 1, "THINNED": 4}, 16, {"r4"}),  # r2 and r3 are not let in, for r1 replaced all that waited
+    ],
+)
 def test_shadows_are_bounded_by_rows_and_requests_and_dropped_oldest_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: dict[str, int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: dict[str, int], dropped: int, kept: set[str]
 ) -> None:
     for name, most in bound.items():
         monkeypatch.setattr(shadows, name, most)
@@ -233,9 +240,9 @@ def test_shadows_are_bounded_by_rows_and_requests_and_dropped_oldest_first(
         assert (await room.ask({"a": SLOW}, id="first")).status_code == 200
         for i in range(5):
             await room.ask(*[{"a": i / 10}] * 4, id=f"r{i}")
-        assert room.service.shadows.dropped == {"queue full": 12}
-        await room.shadowed(1 + 8)
-        assert {s.prediction_id.split("/")[0] for s in room.journal.shadow_rows} == {"first", "r3", "r4"}
+        assert room.service.shadows.dropped == {"queue full": dropped}
+        await room.shadowed(1 + 20 - dropped)
+        assert {s.prediction_id.split("/")[0] for s in room.journal.shadow_rows} == {"first", *kept}
         assert all(s.version == 2 and s.rollout == "r" for s in room.journal.shadow_rows)
 
     in_room(tmp_path, snapshot, act)

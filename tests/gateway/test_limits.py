@@ -7,8 +7,10 @@ import json
 import logging
 import socket
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from afterfit.gateway.limits import Bucket, Limits
 from afterfit.gateway.service import Service
 from afterfit.gateway.whole_replies import HttpProtocol, hang_up_on_the_slow
 from afterfit.records import Routes
-from tests.gateway.kit import NOW, SLOW, A, B, MemoryJournal, Scripted, save
+from tests.gateway.kit import NOW, SLOW, A, B, MemoryJournal, Scripted, routes, save, target
 from tests.gateway.test_server import processes, start
 from tests.gateway.test_tokens import bearer, guarded
 from tests.world import wait_for
@@ -341,3 +343,28 @@ def test_malformed_requests_and_upgrades_leave_no_line_in_the_log(
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert len(err.splitlines()) <= 2, err.decode()
+
+
+def test_too_many_connections_are_told_so_and_the_gateway_keeps_files_for_itself(
+    tmp_path: Path, processes: list[subprocess.Popen[bytes]]
+) -> None:
+    board = FileRoutesBoard(tmp_path)
+    board.publish(routes(1, target(save(tmp_path, Scripted(), number=1))))
+    command = [sys.executable, "-m", "afterfit.gateway.server", "--home", str(tmp_path), "--port", "0"]
+    few = ["sh", "-c", 'ulimit -n 600; exec "$@"', "sh", *command]
+    process = subprocess.Popen(few, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    processes.append(process)
+    assert process.stdout is not None
+    url = process.stdout.readline().decode().rsplit(" at ", 1)[1].strip()
+    host, port = url.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        client = stack.enter_context(httpx.Client(timeout=60.0))
+        assert client.post(f"{url}{PREDICT}", json={"rows": [{"a": 0.5}]}).status_code == 200
+        many = [stack.enter_context(socket.create_connection((host, int(port)), timeout=60)) for _ in range(700)]
+        told = [connection.recv(4096) for connection in many[-300:]]
+        assert all(answer.startswith(b"HTTP/1.1 503") and b"retry-after: 1" in answer for answer in told)
+        board.publish(routes(2, target(save(tmp_path, Scripted(), number=2))))  # a process, pipes and a log of its own
+        wait_for(lambda: board.acknowledgements()[0].number == 2, 60.0, "new routes were not taken over")
+        answer = client.post(f"{url}{PREDICT}", json={"rows": [{"a": 0.5}]})
+        assert answer.json()["predictions"][0]["version"] == 2
+    wait_for(lambda: httpx.get(f"{url}/healthz", timeout=60.0).is_success, 60.0, "connections were not given back")

@@ -329,6 +329,41 @@ def test_it_speaks_https_and_survives_who_does_not(
     assert len(err.splitlines()) <= 2, err.decode()  # who speaks no TLS fills no log
 
 
+def test_a_renewed_certificate_is_taken_over_and_half_a_renewal_changes_nothing(
+    tmp_path: Path, processes: list[subprocess.Popen[bytes]], certificates: Certificates
+) -> None:
+    pem, key = tmp_path / "live.pem", tmp_path / "live.key"
+    for path, source in zip((pem, key), certificates.first, strict=True):
+        shutil.copy(source, path)
+    FileRoutesBoard(tmp_path).publish(routes(1, target(save(tmp_path, Scripted()))))
+    process = start(tmp_path, "--port", "0", "--tls-certificate", str(pem), "--tls-key", str(key))
+    processes.append(process)
+    assert process.stdout is not None
+    url = process.stdout.readline().decode().rsplit(" at ", 1)[1].strip()
+
+    def answers(certificate: str) -> bool:
+        """Whether a new connection is shown this certificate."""
+        try:
+            return httpx.get(f"{url}/healthz", verify=ssl.create_default_context(cafile=certificate)).is_success
+        except httpx.ConnectError:
+            return False
+
+    def told() -> str:
+        return FileRoutesBoard(tmp_path).acknowledgements()[0].problems.get("tls", "")
+
+    old, new = (pair[0] for pair in (certificates.first, certificates.second))
+    with httpx.Client(verify=ssl.create_default_context(cafile=old), timeout=60.0) as kept:
+        assert kept.get(f"{url}/healthz").is_success
+        shutil.copy(new, pem)
+        wait_for(lambda: "is not the key of" in told(), 30, "half a renewal was not told")
+        assert answers(old)
+        shutil.copy(certificates.second[1], key)
+        wait_for(lambda: answers(new), 30, "the new certificate is not shown")
+        assert not answers(old)
+        assert kept.get(f"{url}/healthz").is_success  # a connection from before goes on
+    wait_for(lambda: not told(), 30, "the problem stayed")
+
+
 def test_files_that_are_no_certificate_and_key_are_told(tmp_path: Path, certificates: Certificates) -> None:
     certificate, key = certificates.first
     nonsense = tmp_path / "nonsense.pem"

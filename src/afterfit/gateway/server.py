@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ import uvicorn
 from afterfit.adapters.journal import SqliteJournal
 from afterfit.adapters.journal_aside import open_journal
 from afterfit.adapters.routes_board import FileRoutesBoard, GatewayDesk
-from afterfit.adapters.tls import server_context
+from afterfit.adapters.tls import Certificate
 from afterfit.adapters.token_store import refuse_open
 from afterfit.config import DURABILITIES, Config, is_loopback
 from afterfit.errors import AfterfitError, SetupError
@@ -35,7 +34,7 @@ from afterfit.gateway.metrics import of_controller, of_journal
 from afterfit.gateway.redacting import Redactions
 from afterfit.gateway.service import Service
 from afterfit.gateway.tokens import Tokens
-from afterfit.gateway.whole_replies import KEEP_ALIVE, HttpProtocol, hang_up_on_the_slow
+from afterfit.gateway.whole_replies import KEEP_ALIVE, HttpProtocol, hang_up_on_the_slow, most_connections
 from afterfit.records import Acknowledgement
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class Gateway:
         *,
         request_clock: bool,
         durability: str = Config.durability,
-        tls: ssl.SSLContext | None = None,
+        tls: Certificate | None = None,
         limits: Limits = Limits(),  # noqa: B008  frozen
     ) -> None:
         host, port = listener.getsockname()[:2]
@@ -109,6 +108,8 @@ class Gateway:
             asyncio.create_task(w)
             for w in (follower.run(), self._tokens.follow(), hang_up_on_the_slow(server.server_state.connections))
         ]
+        if self._tls is not None:
+            aside.append(asyncio.create_task(self._tls.follow()))
         _collect_seldom()
         if not server.should_exit:
             sys.stdout.write(f"gateway {self._name} serves {', '.join(fleet.lanes) or 'no model yet'} at {self.url}\n")
@@ -145,7 +146,7 @@ class Gateway:
         problems, dropped = service.fleet.problems(), service.shadows.dropped
         lost = {"journal lost": self._journal.lost_shadows} if self._journal.lost_shadows else {}
         troubles = {"routes": trouble, "journal": self._damage, "log": service.log_problem}
-        troubles["tokens"] = self._tokens.problem
+        troubles |= {"tokens": self._tokens.problem, "tls": "" if self._tls is None else self._tls.problem}
         unlogged = {f"{model} not logged": n for model, n in self._journal.losses.by_model.items()}
         return Acknowledgement(
             gateway=self._name,
@@ -162,7 +163,7 @@ class Gateway:
         )
 
 
-def _config(app: App, tls: ssl.SSLContext | None) -> uvicorn.Config:
+def _config(app: App, tls: Certificate | None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=HttpProtocol,
@@ -175,7 +176,7 @@ def _config(app: App, tls: ssl.SSLContext | None) -> uvicorn.Config:
         lifespan="off",
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACEFUL,
-        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,
     )
 
 
@@ -228,6 +229,7 @@ def main() -> int:
     except (AfterfitError, OSError) as error:
         sys.stderr.write(f"gateway: {error}\n")
         return NOT_READY
+    HttpProtocol.most = most_connections()
     with asyncio.Runner(loop_factory=_event_loop()) as runner:
         runner.run(gateway.run())
     return 0
@@ -235,7 +237,7 @@ def main() -> int:
 
 def _open(options: argparse.Namespace) -> Gateway:
     """A gateway that listens; nothing is bound or written before what it was told was checked."""
-    tls = server_context(options.tls_certificate, options.tls_key) if options.tls_certificate else None
+    tls = Certificate(options.tls_certificate, options.tls_key) if options.tls_certificate else None
     refuse_open(options.host, options.home)
     options.home.mkdir(parents=True, exist_ok=True)
     return Gateway(

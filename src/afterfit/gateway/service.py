@@ -28,6 +28,7 @@ from afterfit.ports import Journal
 from afterfit.records import Family, Prediction, Predictions, Role, Status
 
 log = logging.getLogger("afterfit.gateway")
+_NOT_YET = "A registered model is known here once a version passed its gate; `afterfit status` says how far each one is"
 TELL_EVERY = 10.0  # seconds between two lines in the log about answers that could not be logged
 
 
@@ -86,7 +87,7 @@ class Service:
             for place, problem in self.fleet.refused.items():
                 if place.rpartition("/")[0] == model:
                     raise WorkerError(f"the champion of {model}, {place}, can't be loaded: {problem}")
-            raise UnknownNameError("model", model, sorted(self.fleet.lanes))
+            raise UnknownNameError("model", model, sorted(self.fleet.lanes), why=_NOT_YET)
         return lane
 
     async def predict(self, lane: Lane, request: PredictRequest) -> Sequence[Prediction]:

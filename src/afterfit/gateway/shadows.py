@@ -24,6 +24,7 @@ MOST_WAITING = 20_000  # rows that may wait for their shadow, per version; the o
 MOST_COPIES = (
     256  # requests that they come from; more would not fit into the processor's cache, which slows callers down
 )
+THINNED = 16  # once all that waits was replaced before the version took any of it, one request in so many is let in
 TOGETHER = 16  # rows put to the version at once; callers wait while its answers to them are recorded
 REASONS = ("queue full", "version gone", "breaker open", "not there", "journal refused")  # of rows that are dropped
 SPARE = 0.03  # of the time that callers leave this process, which copies may take; what does not fit into it is dropped
@@ -45,33 +46,42 @@ class _Line:
 
     copies: deque[_Copy] = field(default_factory=deque)
     n_rows: int = 0
+    replaced: int = 0  # copies that went for newer ones since the version took some
     asker: asyncio.Task[None] | None = None
+
+    def lets_in(self) -> bool:
+        """Whether the next one may wait; keeping what will be replaced anyway costs callers time."""
+        if self.replaced < MOST_COPIES:
+            return True
+        self.replaced += 1
+        return self.replaced % THINNED == 0
 
     def put(self, copy: _Copy) -> int:
         """Let one wait; how many rows had to go for it."""
         gone = 0
         while self.copies and (self.n_rows + len(copy.rows) > MOST_WAITING or len(self.copies) >= MOST_COPIES):
-            gone += len(self.take().rows)
+            gone += len(self._take().rows)
+            self.replaced += 1
         self.copies.append(copy)
         self.n_rows += len(copy.rows)
         return gone
 
-    def take(self) -> _Copy:
-        """The one that waited longest."""
-        copy = self.copies.popleft()
-        self.n_rows -= len(copy.rows)
-        return copy
-
     def together(self) -> list[_Copy]:
         """The one that waited longest, and those after it that can go with it in one call."""
-        some = [self.take()]
+        self.replaced = 0
+        some = [self._take()]
         n_rows = len(some[0].rows)
         while self.copies and self.copies[0].lane is some[0].lane:
             n_rows += len(self.copies[0].rows)
             if n_rows > TOGETHER:
                 break
-            some.append(self.take())
+            some.append(self._take())
         return some
+
+    def _take(self) -> _Copy:
+        copy = self.copies.popleft()
+        self.n_rows -= len(copy.rows)
+        return copy
 
 
 class _Leisure:
@@ -111,7 +121,7 @@ class Shadows:
         if len(rows) == 1:  # most requests; here callers wait
             version = lane.shadow_of(rows[0].version)
             if version is not None and version != rows[0].failed_version:
-                self._queue(_Copy(lane, version, lane.shadows[version], rows))
+                self._queue(lane, version, rows)
             return
         by_shadow: dict[int, list[int]] = {}
         for i, (answered, failed) in enumerate(
@@ -121,8 +131,7 @@ class Shadows:
             if shadow is not None and shadow != failed:
                 by_shadow.setdefault(shadow, []).append(i)
         for version, at in by_shadow.items():
-            copied = rows if len(at) == len(rows) else [rows[i] for i in at]
-            self._queue(_Copy(lane, version, lane.shadows[version], copied))
+            self._queue(lane, version, rows if len(at) == len(rows) else [rows[i] for i in at])
 
     def _probe(self, lane: Lane, rows: Sequence[Prediction]) -> None:
         """Put one of the rows to the version that was skipped, if its breaker asks for that."""
@@ -131,7 +140,7 @@ class Shadows:
         worker = None if version is None else lane.shadows.get(version)
         if i is None or version is None or worker is None or not _probe_due(worker):
             return
-        self._queue(_Copy(lane, version, worker, [rows[i]], probe=True))
+        self._queue(lane, version, [rows[i]], probe=True)
 
     def waiting(self, worker: Worker) -> int:
         """Rows that wait for a version."""
@@ -147,12 +156,13 @@ class Shadows:
         for asker in askers:
             asker.cancel()
 
-    def _queue(self, copy: _Copy) -> None:
-        line = self._lines.get(copy.worker)
+    def _queue(self, lane: Lane, version: int, rows: Sequence[Prediction], *, probe: bool = False) -> None:
+        worker = lane.shadows[version]
+        line = self._lines.get(worker)
         if line is None:
-            line = self._lines[copy.worker] = _Line()
-            line.asker = asyncio.create_task(self._work(copy.worker, line))
-        gone = line.put(copy)
+            line = self._lines[worker] = _Line()
+            line.asker = asyncio.create_task(self._work(worker, line))
+        gone = line.put(_Copy(lane, version, worker, rows, probe)) if line.lets_in() else len(rows)
         if gone:
             self.dropped["queue full"] += gone
 
