@@ -70,10 +70,12 @@ LEFT JOIN newest n ON n.prediction_id = s.prediction_id AND n.time = s.time AND 
 
 _PAIRS = """
 WITH served AS (
-    SELECT * FROM {predictions} WHERE rollout = $rollout AND ($as_of IS NULL OR logged_at <= $as_of)
+    SELECT prediction_id, time, key, version, role, routes, status, failed_version, prediction, scores, latency_ms
+    FROM {predictions} WHERE rollout = $rollout AND ($as_of IS NULL OR logged_at <= $as_of)
 ),
 other AS (
-    SELECT * FROM {shadows} WHERE rollout = $rollout AND ($as_of IS NULL OR logged_at <= $as_of)
+    SELECT prediction_id, version, status, prediction, scores, latency_ms, logged_at
+    FROM {shadows} WHERE rollout = $rollout AND ($as_of IS NULL OR logged_at <= $as_of)
 ),
 paired AS (
     SELECT s.prediction_id, o.version, o.status, o.prediction, o.scores, o.latency_ms

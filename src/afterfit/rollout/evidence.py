@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from afterfit.records import ModelVersion, Status
 from afterfit.stats.losses import bounded_loss
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 DAY = 86400.0
-_BAD = (Status.ERROR.value, Status.TIMEOUT.value)
+_BAD = (Status.ERROR, Status.TIMEOUT)
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ class Evidence:
             champion_bad=theirs[1],
             stage_pairs=int((rows.paired & in_stage).sum()),
             stage_requests=int((rows.by_candidate & ~rows.skipped & in_stage).sum()),
-            candidate_keys=len(set(rows.key[rows.by_candidate & in_stage])),
-            champion_keys=len(set(rows.key[~rows.by_candidate & in_stage])),
+            candidate_keys=_distinct(pairs["key"], rows.by_candidate & in_stage),
+            champion_keys=_distinct(pairs["key"], ~rows.by_candidate & in_stage),
             rows=pairs.num_rows,
             lost=lost,
         )
@@ -81,21 +80,20 @@ class _Rows:
 
     def __init__(self, pairs: pa.Table, champion: int, candidate: int) -> None:
         served, failed = _ints(pairs["served_version"]), _ints(pairs["failed_version"])
-        shadow, shadow_status = _ints(pairs["shadow_version"]), _texts(pairs["shadow_status"])
+        shadow, shadow_status = _ints(pairs["shadow_version"]), pairs["shadow_status"]
         self.routes = _ints(pairs["routes"])
         self.time = _ints(pairs["time"].cast("int64")) / 1e6
         self.known_time = _ints(pairs["known_time"].cast("int64"))
-        self.key = _texts(pairs["key"])
         self.from_candidate: Flags = served == candidate  # whose answer the caller got
         self.by_candidate: Flags = self.from_candidate | (failed == candidate)  # whose the row was to serve
         of_both = ((served == champion) & (shadow == candidate)) | ((served == candidate) & (shadow == champion))
         known = np.asarray(pairs["outcome"].is_valid().to_numpy(), dtype=bool)
-        self.paired: Flags = of_both & known & (shadow_status == Status.OK.value)
-        self.skipped: Flags = _texts(pairs["status"]) == Status.SKIPPED.value
+        self.paired: Flags = of_both & known & _is(shadow_status, Status.OK)
+        self.skipped = _is(pairs["status"], Status.SKIPPED)
         self._routed = np.where(self.skipped, 0, np.where(failed > 0, failed, served))
         self._routed_bad = failed > 0
-        self._shadow = np.where(shadow_status == Status.DROPPED.value, 0, shadow)
-        self._shadow_bad = np.isin(shadow_status, _BAD)
+        self._shadow = np.where(_is(shadow_status, Status.DROPPED), 0, shadow)
+        self._shadow_bad = _is(shadow_status, *_BAD)
         self._served_in = _floats(pairs["latency_ms"])
         self._shadow_in = _floats(pairs["shadow_latency_ms"])
 
@@ -153,5 +151,10 @@ def _floats(column: Any) -> Floats:
     return np.asarray(column.fill_null(0.0).to_numpy(), dtype=float)
 
 
-def _texts(column: Any) -> NDArray[np.object_]:
-    return np.array(column.to_pylist(), dtype=object)
+def _is(column: Any, *statuses: Status) -> Flags:
+    """Where a column of statuses says one of these; a null says none."""
+    return np.asarray(pc.is_in(column, pa.array([s.value for s in statuses])).to_numpy(), dtype=bool)
+
+
+def _distinct(column: Any, where: Flags) -> int:
+    return int(pc.count_distinct(column.filter(pa.array(where)), mode="all").as_py())
