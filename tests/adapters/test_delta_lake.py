@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +209,16 @@ def test_a_damaged_journal_is_named_and_holds_nobody_up(lake: DeltaLake, home: P
     assert ids(lake.predictions(MODEL, YEAR)) == ["a"]
 
 
+def test_a_journal_whose_rows_are_damaged_is_named_and_holds_nobody_up(lake: DeltaLake, home: Path) -> None:
+    write(journal_of(home, "g1"), [prediction("a")])
+    write(journal_of(home, "g2"), [prediction("b")])
+    with closing(sqlite3.connect(journal_of(home, "g1"))) as db, db:
+        db.execute("UPDATE entries SET body = x'c1ff'")
+    with pytest.raises(StoreError, match=r"g1\.db is damaged: .* can't be unpacked.*aside"):
+        lake.drain(home / "journal")
+    assert ids(lake.predictions(MODEL, YEAR)) == ["b"]
+
+
 def test_a_lake_that_cannot_be_written_leaves_the_journal_alone(home: Path) -> None:
     write(journal_of(home), [prediction("a")])
     (home / "lake").mkdir()
@@ -295,6 +307,8 @@ def test_a_window_is_half_open_and_reads_only_its_files(lake: DeltaLake, home: P
     assert ids(lake.predictions(MODEL, window)) == ["d1", "d2"]
     assert len(table.files(MODEL)) == 5
     assert len(table.files(MODEL, Window(hour(25), hour(47)))) == 0
+    ever = Window(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+    assert ids(lake.predictions(MODEL, ever)) == [f"d{day}" for day in range(5)]
     assert len(table.files(MODEL, window)) <= 3  # statistics are cut to milliseconds: the edge may be read for nothing
 
 

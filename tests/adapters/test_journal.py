@@ -207,6 +207,8 @@ async def test_outcomes_are_stored_once(journal: SqliteJournal) -> None:
         "waiting",
     ]
     assert await journal.outcomes([later, outcome("nobody", 1)]) == ["duplicate", "duplicate"]
+    when_known = [outcome("b", 1, known=at, event_time=hour(at)) for at in (5.0, 6.0)]  # nobody told an event time
+    assert await journal.outcomes(when_known) == ["waiting", "duplicate"]
     assert await journal.outcomes([outcome("a", 1, source="person"), outcome("a", 1, model="m")]) == [
         "stored",
         "waiting",

@@ -8,10 +8,11 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 
 from afterfit.adapters.feature_columns import typed_features
-from afterfit.adapters.journal_file import JournalReader
+from afterfit.adapters.journal_file import DamagedError, JournalReader, damaged
 from afterfit.adapters.journal_rows import KINDS, LOSS, OUTCOME, PREDICTION, SHADOW
 from afterfit.adapters.lake_queries import LakeQueries
 from afterfit.adapters.lake_table import LakeTable
@@ -141,7 +142,11 @@ class DeltaLake:
             for kind, table in self._tables.items():
                 mine = [(seq, body) for seq, of, body in rows if of == kind]
                 if mine:
-                    moved[kind] += table.append(journal.journal_id, mine)
+                    try:
+                        moved[kind] += table.append(journal.journal_id, mine)
+                    except msgspec.MsgspecError as error:
+                        reason = f"a row of entries {mine[0][0]} to {mine[-1][0]} can't be unpacked: {error}"
+                        raise DamagedError(damaged(journal.path, reason)) from error
             last = rows[-1][0]
             journal.delete_through(last)
 

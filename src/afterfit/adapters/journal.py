@@ -159,8 +159,8 @@ class SqliteJournal:
     def outcomes(self, rows: Sequence[Outcome]) -> asyncio.Future[list[str]]:
         """A future of the running loop for one of `stored`, `duplicate`, `waiting` per row, done after the commit.
 
-        `duplicate`: the newest outcome of the same prediction and source says the same (value, event time, kind); it
-        is not written. `waiting`: this journal never saw the prediction id; the outcome is kept and the lake joins it
+        `duplicate`: the newest outcome of the same prediction and source says the same (value, kind, and event time where
+        one was told); it is not written. `waiting`: this journal never saw the prediction id; the outcome is kept and the lake joins it
         once the prediction is there. No index of keys is kept, so an outcome by key and time is never `waiting`.
         The future raises InputError or StoreError; then nothing of the request was written.
         """

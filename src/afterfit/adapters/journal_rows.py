@@ -133,8 +133,10 @@ def outcome_identity(row: Outcome) -> str:
 
 
 def outcome_state(row: Outcome) -> str:
-    """What an outcome says, without when it was learned; equal texts are a repetition."""
-    return f"{row.kind}|{micros(row.event_time)}|{json_text(row.value)}"
+    """What an outcome says, without when it was learned; equal texts are a repetition. An event time that nobody told is
+    that at which it was learned."""
+    told = "" if row.event_time == row.known_time else micros(row.event_time)
+    return f"{row.kind}|{told}|{json_text(row.value)}"
 
 
 def pack_rows(rows: Sequence[Row], how: Callable[[Row], Any]) -> list[Any]:

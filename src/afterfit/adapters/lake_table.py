@@ -31,7 +31,7 @@ _CONFIGURATION = {
     "delta.logRetentionDuration": f"interval {_KEEP_HOURS} hours",
     "delta.deletedFileRetentionDuration": f"interval {_KEEP_HOURS} hours",
 }
-_ROUNDING = timedelta(milliseconds=1)  # statistics of Delta may be cut to milliseconds
+_ROUNDING = pa.scalar(timedelta(milliseconds=1), pa.duration("us"))  # statistics of Delta may be cut to milliseconds
 _ANSI = re.compile(r"\x1b\[[0-9;]*m|↳")
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,8 @@ class LakeTable:
             return []
         wanted = pc.equal(actions["partition.model"], model)
         if window is not None and "max.time" in actions.column_names:
-            start, end = pa.scalar(window.start - _ROUNDING, TIME), pa.scalar(window.end + _ROUNDING, TIME)
+            start = pc.subtract(pa.scalar(window.start, TIME), _ROUNDING)  # arrow's times know no year 1 to fall out of
+            end = pc.add(pa.scalar(window.end, TIME), _ROUNDING)
             reaches = pc.and_(pc.greater_equal(actions["max.time"], start), pc.less(actions["min.time"], end))
             wanted = pc.and_(wanted, pc.fill_null(reaches, True))
         return [str(self.path / unquote(path)) for path in actions.filter(wanted)["path"].to_pylist()]
