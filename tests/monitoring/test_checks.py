@@ -13,7 +13,7 @@ from scipy.stats import binom
 from afterfit.monitoring.checks import check_window, is_healthy
 from afterfit.monitoring.incidents import group
 from afterfit.monitoring.look import Seen
-from afterfit.monitoring.performance import performance_finding
+from afterfit.monitoring.performance import DayLosses, performance_finding
 from afterfit.monitoring.reference import Reference, build_reference
 from afterfit.records import Finding, Incident, Severity, Window
 from afterfit.stats.profile import profile
@@ -212,7 +212,9 @@ def test_a_fall_of_performance_is_found_and_a_steady_one_left_alone() -> None:
     def drifted(mean: float) -> bool:
         level = np.repeat(rng.normal(mean, 0.03, 40), 500).clip(0, 1)
         live = rng.beta(2 * level, 2 * (1 - level) + 1e-9)
-        return performance_finding(live, 0.16, 0.22, 6000, tolerance=0.016, alpha=0.05, times=times).drifted
+        kept = DayLosses()
+        kept.add(live, times)
+        return performance_finding(kept, 0.16, 0.22, 6000, tolerance=0.016, alpha=0.05).drifted
 
     assert sum(drifted(0.16) for _ in range(60)) <= binom.isf(1e-4, 60, 0.05)
     assert sum(drifted(0.30) for _ in range(20)) == 20

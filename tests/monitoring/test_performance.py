@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from afterfit.monitoring.performance import performance_finding, realised
+from afterfit.monitoring.performance import DayLosses, performance_finding, realised
 from afterfit.records import Finding, Severity
 
 Floats = NDArray[np.float64]
@@ -28,7 +28,14 @@ def live(rng: np.random.Generator, levels: Floats, spread: float = 0.05, row: fl
 
 def look(losses: Floats, times: Floats, **changes: Any) -> Finding:
     settings = {"tolerance": 0.015, "alpha": 0.05, **changes}
-    return performance_finding(losses, 0.147, 0.2, 6300, times=times, **settings)
+    return performance_finding(by_day(losses, times), 0.147, 0.2, 6300, **settings)
+
+
+def by_day(losses: Floats, times: Floats, parts: int = 1) -> DayLosses:
+    kept = DayLosses()
+    for some in np.array_split(np.arange(len(losses)), parts):
+        kept.add(losses[some], times[some])
+    return kept
 
 
 def first_day(losses: Floats, times: Floats) -> int | None:
@@ -129,3 +136,14 @@ def test_days_are_the_units_of_an_interval_where_there_are_enough() -> None:
     assert narrow is not None
     assert narrow[2] < by_row[2]
     assert realised(np.r_[losses[:29], [np.nan] * 9], np.zeros(38)) is None
+
+
+def test_windows_that_come_one_by_one_and_in_any_order_say_what_all_rows_say() -> None:
+    rng = np.random.default_rng(4)
+    losses, times = live(rng, np.full(30, 0.2))
+    order = rng.permutation(len(losses))
+    whole, parts = by_day(losses, times), by_day(losses[order], times[order], parts=17)
+    assert parts.n == whole.n == len(losses)
+    assert parts.mean == pytest.approx(losses.mean())
+    assert parts.means() == pytest.approx(losses.reshape(30, A_DAY).mean(axis=1))
+    assert by_day(losses[:0], times[:0]).means().shape == (0,)  # a window without a row

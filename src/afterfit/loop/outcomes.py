@@ -23,7 +23,7 @@ from afterfit.monitoring.cause import Cause
 from afterfit.monitoring.checks import is_healthy
 from afterfit.monitoring.completeness import is_evidence
 from afterfit.monitoring.meaning import DAY, Meaning
-from afterfit.monitoring.performance import performance_finding, realised
+from afterfit.monitoring.performance import DayLosses, performance_finding, realised
 from afterfit.records import Finding, Incident, ModelVersion, Window
 from afterfit.stats.losses import bounded_loss, reported_loss
 
@@ -42,15 +42,13 @@ class _Champion:
 
     version: int
     meaning: Meaning
-    live: list[Any] = field(default_factory=list)  # bounded losses, window by window
-    times: list[Any] = field(default_factory=list)
+    live: DayLosses = field(default_factory=DayLosses)  # bounded losses
 
     def add(self, outcome: Any, rows: pa.Table, champion: ModelVersion) -> None:
         if rows.num_rows:
             prediction, scores = answers(rows, champion)
             task, classes, scale = champion.task, champion.classes, champion.loss_scale
-            self.live.append(bounded_loss(task, outcome, prediction, scores, classes, scale))
-            self.times.append(seconds(rows["time"]))
+            self.live.add(bounded_loss(task, outcome, prediction, scores, classes, scale), seconds(rows["time"]))
 
 
 class Outcomes:
@@ -161,16 +159,15 @@ class Outcomes:
                 self._catch_up(known, champion, config, Window(start, window.start), now)
         self._add(known, champion, window, table)
         metrics, found = champion.metrics, []
-        if known.times and "holdout_loss" in metrics:
+        if known.live.n and "holdout_loss" in metrics:
             found = [
                 performance_finding(
-                    np.concatenate(known.live),
+                    known.live,
                     metrics["holdout_loss"],
                     metrics["holdout_loss_sd"],
                     int(metrics["holdout_n"]),
                     tolerance=max(config.rollout.margin, TOLERANCE * metrics["holdout_loss"]),
                     alpha=of_losses(config),
-                    times=np.concatenate(known.times),
                 )
             ]
         return found + known.meaning.findings(of_meaning(config, DAY))

@@ -49,8 +49,43 @@ def realised(losses: Floats, times: Floats, level: float = 0.95) -> tuple[float,
     return mean, mean - reach, mean + reach
 
 
+class DayLosses:
+    """Losses of a champion's mature rows, by day of event time: sums, so that years and millions of rows take no memory.
+
+    >>> losses = DayLosses()
+    >>> losses.add(np.array([0.25, 0.75, 1.0]), np.array([0.0, 3600.0, 90000.0]))
+    >>> losses.n, losses.mean, losses.means().tolist()
+    (3, 0.6666666666666666, [0.5, 1.0])
+    """
+
+    def __init__(self) -> None:
+        self._days: dict[float, tuple[int, float]] = {}  # rows, and the sum of their losses
+
+    def add(self, losses: Floats, times: Floats) -> None:
+        """Bounded losses in [0, 1] and event times in epoch seconds, both of shape (n,)."""
+        days, place = np.unique(np.floor(times / DAY), return_inverse=True)
+        counts, sums = np.bincount(place, minlength=len(days)), np.bincount(place, weights=losses, minlength=len(days))
+        for day, n, total in zip(days.tolist(), counts.tolist(), sums.tolist(), strict=True):
+            before = self._days.get(day, (0, 0.0))
+            self._days[day] = before[0] + n, before[1] + total
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return sum(n for n, _ in self._days.values())
+
+    @property
+    def mean(self) -> float:
+        """Of all rows; there must be one."""
+        return sum(total for _, total in self._days.values()) / self.n
+
+    def means(self) -> Floats:
+        """Of each day that has rows, in order of time."""
+        return np.array([total / n for _, (n, total) in sorted(self._days.items())])
+
+
 def performance_finding(
-    live: Floats, source_mean: float, source_sd: float, source_n: int, *, tolerance: float, alpha: float, times: Floats
+    live: DayLosses, source_mean: float, source_sd: float, source_n: int, *, tolerance: float, alpha: float
 ) -> Finding:
     """Drifted when live risk is shown to exceed the hold-out's upper bound plus the tolerance.
 
@@ -61,26 +96,24 @@ def performance_finding(
     changed had a finding within half a year.
 
     Args:
-        live: bounded losses of the champion's mature rows in time order, shape (n,).
+        live: bounded losses of the champion's mature rows.
         source_mean, source_sd, source_n: bounded loss on its hold-out.
         tolerance: loss above the hold-out's that does not matter.
         alpha: chance of a false finding at any time in the champion's life; split between the bound and the test.
-        times: event times in epoch seconds, shape (n,).
 
     References:
         Podkopaev and Ramdas (2021), Tracking the risk of a deployed model, arXiv 2110.06177.
     """
     bound = source_mean + float(norm.ppf(1.0 - alpha / 2.0)) * source_sd / sqrt(max(source_n, 1)) + tolerance
     bound = min(max(bound, 1e-6), 1.0 - 1e-6)
-    _, day = np.unique(np.floor(times / DAY), return_inverse=True)
-    means = np.bincount(day, weights=live) / np.bincount(day) if len(live) else np.empty(0)
+    means = live.means()
     evidence = log_e(means, bound, "greater")
     now = float(evidence[-1]) if len(evidence) else 0.0  # not the best so far: a champion that recovered is well again
     threshold = float(np.log(2.0 / alpha))
-    mean = float(live.mean()) if len(live) else source_mean
+    mean = live.mean if live.n else source_mean
     drifted = now >= threshold
     said = (
-        f"live loss {mean:.4f} on {len(live):,} mature rows of {len(means)} days, hold-out {source_mean:.4f}, "
+        f"live loss {mean:.4f} on {live.n:,} mature rows of {len(means)} days, hold-out {source_mean:.4f}, "
         f"bound {bound:.4f}"
     )
     return Finding(
@@ -95,5 +128,5 @@ def performance_finding(
         severity=Severity.CRITICAL if drifted else Severity.INFO,
         message=("performance fell: " if drifted else "performance holds: ") + said,
         n_reference=source_n,
-        n_window=len(live),
+        n_window=live.n,
     )
