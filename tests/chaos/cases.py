@@ -158,8 +158,11 @@ def journal_damaged(room: Room) -> None:
 
 def candidate_leaks(room: Room) -> None:
     """It is killed for its memory, not for the time that it takes."""
-    candidate("leak")(room)
+    room.steady(2)
+    room.set(2, "leak")  # on a busy machine callers may be answered by the champion before it took much
     wait_for(lambda: room.world.home.board.acknowledgements()[0].memory["m/2"] > MEMORY, PATIENCE, "it took no memory")
+    room.waits(lambda seen: "version 2" in seen.degraded, 8, "leak was not noticed")
+    room.set(2, CALM)
 
 
 CASES = (
