@@ -110,6 +110,9 @@ def test_the_terminal_shows_eight_and_counts_the_rest() -> None:
     lines = printed(rows(SHOWN + 2)).splitlines()
     assert [line.split()[0] for line in lines if "the model uses it" in line] == [f"f{i}" for i in range(SHOWN)]
     assert "and 2 features more" in lines[-1]
+    assert "of them" not in lines[-1]
+    cut = [*rows(SHOWN + 1), Weighed("id", 1.0, 0.0, True)]
+    assert "and 2 features more; 1 of them moved, and the model does as well without" in printed(cut).replace("\n", " ")
     assert "more" not in printed(rows(SHOWN))
     assert "[bold]" in printed([replace(rows(1)[0], feature="[bold]")])
 

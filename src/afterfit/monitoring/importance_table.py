@@ -72,4 +72,7 @@ def _numbers(row: Weighed) -> tuple[str, str]:
 
 
 def _more(rows: Sequence[Weighed]) -> str:
-    return f"and {count(len(rows) - SHOWN, 'feature')} more" if len(rows) > SHOWN else ""
+    rest = rows[SHOWN:]
+    idle = sum(row.ignored for row in rest)
+    moved = f"; {idle:,} of them moved, and the model does as well without" if idle else ""
+    return f"and {count(len(rest), 'feature')} more{moved}" if rest else ""
