@@ -256,6 +256,7 @@ def monitor(
 ) -> None:
     """What the monitor saw in the newest window, and how it came about. Exit code 4: something drifted."""
     from afterfit.loop.view import newest, said
+    from afterfit.monitoring.importance_table import terminal_table
 
     if (html is not None) + power + why > 1:
         raise InputError(
@@ -280,6 +281,8 @@ def monitor(
     else:
         out.print(escape(title))
         _findings(view.report)
+        if view.report.weighed:
+            out.print(terminal_table(view.report.weighed))
         for one in view.losses[-7:]:
             out.print(escape(said(one)))
     raise typer.Exit(4 if view.report.drifted else 0)

@@ -370,8 +370,8 @@ class Verdict:
 class Entry:
     """One line of the ledger. `hash` covers all other fields, so a changed past shows.
 
-    `kind` is `event` (lifecycle, changes the state), `fact` (something worth remembering) or `done`
-    (a command of an event was carried out).
+    `kind` is `event` (lifecycle, changes the state), `fact` (something worth remembering), `done` (a command of an
+    event was carried out) or `token` (one of the gateway was made, rotated or revoked; `model` is empty, as no model's is).
     """
 
     number: int

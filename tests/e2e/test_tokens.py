@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from afterfit.adapters.token_store import digest
 from tests.e2e.test_up import AFTERFIT, free_port, run
 from tests.gateway.test_tokens import Certificates, bearer
 from tests.world import wait_for
@@ -44,6 +46,46 @@ def test_a_token_is_made_listed_rotated_and_revoked(tmp_path: Path) -> None:
     assert "tokens.json" in said
     assert "nobody may ask" in run(tmp_path, "tokens", "list")
     assert "nobody may ask" in run(tmp_path, "doctor")
+
+
+def test_what_is_done_to_tokens_stands_on_the_ledger_without_their_secrets(tmp_path: Path) -> None:
+    assert "no token was made" in run(tmp_path, "tokens", "history")
+    secrets = [json.loads(run(tmp_path, "tokens", "add", "shop", "--role", "predict", "--json"))["token"]]
+    run(tmp_path, "tokens", "add", "shop", "--role", "view", code=1)  # refused, so it was not done
+    secrets.append(json.loads(run(tmp_path, "tokens", "rotate", "shop", "--grace", "1h", "--json"))["token"])
+    run(tmp_path, "tokens", "revoke", "shop")
+    entries = json.loads(run(tmp_path, "tokens", "history", "--json"))
+    assert [entry["name"] for entry in entries] == ["token_added", "token_rotated", "token_revoked"]
+    assert {(e["kind"], e["model"], e["actor"]) for e in entries} == {("token", "", f"person:{getpass.getuser()}")}
+    assert {(e["data"]["name"], *e["data"]["roles"]) for e in entries} == {("shop", "predict")}
+    told = run(tmp_path, "tokens", "history").splitlines()
+    assert len(told) == 3
+    assert "shop (predict): rotated by person:" in told[1]
+    assert "the old one is valid until" in told[1]
+    home = tmp_path / ".afterfit"
+    kept = b"".join(path.read_bytes() for path in home.glob("control.db*"))
+    for secret in secrets:
+        assert secret.encode() not in kept
+        assert digest(secret).encode() not in kept
+    run(tmp_path, "doctor")  # the chain is whole
+    assert json.loads(run(tmp_path, "status", "--json"))["models"] == {}
+
+
+def test_without_a_ledger_no_token_is_made_and_one_can_be_taken_away(tmp_path: Path) -> None:
+    for name in ("shop", "leaked"):
+        run(tmp_path, "tokens", "add", name, "--role", "predict")
+    home = tmp_path / ".afterfit"
+    for path in home.glob("control.db*"):
+        path.unlink()
+    (home / "control.db").write_bytes(b"this is a letter\n" * 100)
+    kept = (home / "tokens.json").read_bytes()
+    for command in (("add", "other", "--role", "predict"), ("rotate", "shop")):
+        assert "control.db is damaged" in run(tmp_path, "tokens", *command, code=3)
+    assert (home / "tokens.json").read_bytes() == kept
+    said = run(tmp_path, "tokens", "revoke", "leaked", code=3)
+    assert "leaked is revoked; 1 left" in said
+    assert "control.db is damaged" in said
+    assert [token["name"] for token in json.loads(run(tmp_path, "tokens", "list", "--json"))] == ["shop"]
 
 
 def test_doctor_and_up_say_what_an_open_host_lacks(tmp_path: Path) -> None:

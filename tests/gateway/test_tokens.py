@@ -221,7 +221,7 @@ def test_changes_are_taken_over_and_a_damaged_file_changes_nothing(tmp_path: Pat
         assert known(new)
         store.path.write_bytes(good)
         await until(lambda: not tokens.problem)
-        assert store.revoke("a") == 0
+        assert store.revoke("a")[1] == 0
         await until(lambda: not known(new))
         assert tokens.demanded  # the last token is gone, which opens nothing
         following.cancel()

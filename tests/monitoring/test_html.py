@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
@@ -14,6 +15,7 @@ from afterfit.api import compare
 from afterfit.errors import InputError
 from afterfit.monitoring.drawing import MOST_CATEGORIES, Pair
 from afterfit.monitoring.html import framed, render
+from afterfit.monitoring.importance import Weighed
 from afterfit.monitoring.markup import LONGEST, number, text
 from afterfit.monitoring.report import Report
 from afterfit.records import Severity
@@ -44,7 +46,8 @@ def wide(n: int, columns: int, shift: float) -> Profile:
 @pytest.mark.parametrize("shift", [0.0, 1.0])
 def test_100_columns_are_one_valid_file_below_1_mb_also_if_all_have_changed(shift: float) -> None:
     old, new = wide(2000, 100, 0.1), wide(2000, 100, 0.1 + shift)
-    report = compare(old, new)
+    weighed = tuple(Weighed(c, 0.3, 0.01, False) for c in old.columns)
+    report = replace(compare(old, new), weighed=weighed)
     windows = [(DAY + timedelta(days=i), dict.fromkeys(old.columns, 0.1)) for i in range(365)]
     pairs = {c: (old.columns[c], new.columns[c]) for c in old.columns}
     source = render(report, pairs, title="wide", made_at=DAY, timeline=windows)

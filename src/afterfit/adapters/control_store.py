@@ -25,7 +25,7 @@ from afterfit.adapters.record_json import from_json, to_json, utc_text
 from afterfit.errors import ConflictError, InputError, StoreError, UnknownNameError
 from afterfit.records import Entry, Finding, Incident, ModelVersion, Window
 
-KINDS = ("event", "fact", "done")
+KINDS = ("event", "fact", "done", "token")
 
 
 class ControlStore:

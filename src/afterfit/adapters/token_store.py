@@ -45,6 +45,9 @@ class Token:
         return frozenset(implied for role in self.roles for implied in _IMPLIED.get(role, (role,)))
 
 
+Before = Callable[[Token], None]
+
+
 class TokenStore:
     """The tokens of one home.
 
@@ -55,7 +58,7 @@ class TokenStore:
     >>> secret = store.add("shop", ["predict"], now=now)
     >>> [token.sha256 == digest(secret) for token in store.all()]
     [True]
-    >>> store.revoke("shop")
+    >>> store.revoke("shop")[1]
     0
     >>> folder.cleanup()
     """
@@ -96,8 +99,17 @@ class TokenStore:
         now: datetime,
         rate: float | None = None,
         concurrency: int | None = None,
+        before: Before | None = None,
     ) -> str:
         """Make a token and return it; it can't be read again.
+
+        Args:
+            name: who uses it.
+            roles: of ROLES.
+            now: when it is made.
+            rate: requests a second; None is no limit.
+            concurrency: requests under way at once; None is no limit.
+            before: called with the token once it is known to be right; where it fails, nothing is made.
 
         Raises:
             InputError: the name is taken or is none, a role is unknown, a limit is not positive.
@@ -111,11 +123,13 @@ class TokenStore:
                 raise InputError(f"token {name!r} is there already; rotate or revoke it, or take another name")
             return [*tokens, token]
 
-        self._change(added)
+        self._change(added, name, before)
         return secret
 
-    def rotate(self, name: str, *, now: datetime, grace: float = 0.0) -> str:
+    def rotate(self, name: str, *, now: datetime, grace: float = 0.0, before: Before | None = None) -> str:
         """A new secret for a token, with the same roles and limits; the old one is valid for `grace` seconds more.
+
+        `before` is called as by `add`.
 
         Raises:
             UnknownNameError: there is no such token.
@@ -129,27 +143,32 @@ class TokenStore:
             new = replace(old, sha256=digest(secret), created_at=now, previous=previous, previous_until=until)
             return [new if token is old else token for token in tokens]
 
-        self._change(rotated)
+        self._change(rotated, name, before)
         return secret
 
-    def revoke(self, name: str) -> int:
-        """Take a token away, with what is left of a rotation; returns how many tokens are left.
+    def revoke(self, name: str) -> tuple[Token, int]:
+        """Take a token away, with what is left of a rotation; returns it, and how many are left.
 
         Raises:
             UnknownNameError: there is no such token.
         """
 
-        def without(tokens: list[Token]) -> list[Token]:
+        with locked(self._lock):
+            tokens = self.all()
             old = _named(tokens, name)
-            return [token for token in tokens if token is not old]
+            left = [token for token in tokens if token is not old]
+            self._write(left)
+        return old, len(left)
 
-        return len(self._change(without))
-
-    def _change(self, change: Callable[[list[Token]], list[Token]]) -> list[Token]:
+    def _change(self, change: Callable[[list[Token]], list[Token]], name: str, before: Before | None) -> None:
         with locked(self._lock):
             tokens = change(self.all())
-            write_atomic(self.path, to_json(tokens))  # made with mode 0600
-        return tokens
+            if before is not None:
+                before(_named(tokens, name))
+            self._write(tokens)
+
+    def _write(self, tokens: list[Token]) -> None:
+        write_atomic(self.path, to_json(tokens))  # made with mode 0600
 
 
 def digest(secret: str) -> str:

@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from afterfit.adapters.model_folder import read_importance
 from afterfit.errors import InputError
 from afterfit.loop.conductor import Loop
 from afterfit.monitoring.budget import of_inputs
 from afterfit.monitoring.columns import columns_of, profile_columns
 from afterfit.monitoring.drift import PREDICTION
+from afterfit.monitoring.importance import beside
 from afterfit.monitoring.report import Report
 from afterfit.ports import Monitor
 from afterfit.records import Window
@@ -49,6 +51,7 @@ class View:
             "version": self.version,
             "window": [self.window.start.isoformat(), self.window.end.isoformat()],
             "report": self.report.to_dict(),
+            "weighed": [asdict(row) for row in self.report.weighed],
             "timeline": [{"start": start.isoformat(), "distances": dict(far)} for start, far in self.timeline],
             "losses": [{**asdict(one), "start": one.start.isoformat()} for one in self.losses],
         }
@@ -73,7 +76,8 @@ def newest(loop: Loop, model: str) -> View:
     rows = columns_of(loop.home.lake.predictions(model, window, features=champion.features), champion.features)
     now = profile_columns(rows, champion.features)
     pairs = {name: (before, now.columns.get(name)) for name, before in reference.profile.columns.items()}
-    report = Report(tuple(findings), of_inputs(config), reference.profile.n, now.n, pairs)
+    weighed = tuple(beside(findings, read_importance(champion.folder)))
+    report = Report(tuple(findings), of_inputs(config), reference.profile.n, now.n, pairs, weighed)
     timeline = tuple((w.start, _distances(found)) for w, found, _ in seen[-SHOWN:])
     losses = losses_of(store, model)
     return View(model, champion.version, window, report, timeline, losses)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from afterfit.monitoring.checks import FEW_ROWS
 from afterfit.monitoring.drawing import Pair, Timeline, chart, null_bars, spark, timeline
+from afterfit.monitoring.importance_table import importance_section
 from afterfit.monitoring.markup import STYLE, count, heading, listing, moment, name, number, percent, text
 from afterfit.monitoring.segment_table import segment_table
 from afterfit.monitoring.where import NOTE, gathered
@@ -92,6 +93,7 @@ def render(
     unjudged = [e for e in entries if not e.judged]
     parts = [
         _top(report, entries, changed, unjudged, title, made_at),
+        importance_section(report.weighed),
         _changed(changed, timeline),
         segment_table(report),
         _unjudged(unjudged),

@@ -23,6 +23,13 @@ class Weighed:
     importance: float | None  # rise of the loss when it is shuffled; None where it was not measured
     ignored: bool  # whether the model does as well without it
 
+    @property
+    def said(self) -> str:
+        """What the model makes of it, in words."""
+        if self.importance is None:
+            return "its importance was not measured"
+        return "the model does as well without it" if self.ignored else "the model uses it"
+
 
 def ignored(importance: Mapping[str, float]) -> set[str]:
     """Features that the model does as well without, by measured importance.
@@ -48,20 +55,28 @@ def weighted(findings: Sequence[Finding], importance: Mapping[str, float]) -> li
 
 
 def beside(findings: Sequence[Finding], importance: Mapping[str, float]) -> list[Weighed]:
-    """Every feature's distance beside its importance, what matters most first: both large, then important, then moved."""
+    """The features that moved or that the model uses, what matters most first; empty where nothing was measured.
+
+    What moved stands above what did not, ordered by distance times importance; what the model ignores comes last of it.
+
+    Args:
+        findings: of one window, those of segments too. A column that no check of MOVES judged is left out.
+        importance: rise of the loss by feature, kept with the version.
+    """
+    if not importance:
+        return []
     idle = ignored(importance)
     far: dict[str, float] = {}
     for f in findings:
-        moved = f.distance if f.drifted and f.check in MOVES else 0.0
-        if f.column in importance or f.check in MOVES:
-            far[f.column] = max(far.get(f.column, 0.0), moved)
+        if f.check in MOVES:
+            far[f.column] = max(far.get(f.column, 0.0), f.distance if f.drifted else 0.0)
     rows = [Weighed(name, d, importance.get(name), name in idle) for name, d in far.items()]
-    return sorted(rows, key=_rank)
+    return sorted((r for r in rows if r.distance or (r.importance is not None and not r.ignored)), key=_rank)
 
 
 def _rank(row: Weighed) -> Any:
     weight = max(row.importance or 0.0, 0.0)
-    return (row.ignored, -row.distance * weight, -weight, -row.distance)
+    return (row.distance == 0.0, row.ignored, -row.distance * weight, -weight, -row.distance)
 
 
 def _lowered(f: Finding) -> Finding:

@@ -67,6 +67,8 @@ th:first-child,td:first-child{text-align:left}caption{text-align:left;font-size:
 .fresh{font-size:12px;font-weight:600;border:1px solid currentColor;border-radius:3px;padding:0 4px;white-space:nowrap}
 .card.list{border-left-width:1px}.list th,.list td{padding:2px 6px}
 .list th[scope=row]{color:var(--ink);text-align:left;width:26%}.list .mid{text-align:left}
+.beside th[scope=row]{text-align:left}.beside b{color:var(--ink)}.beside td{width:30%;text-align:left}.beside svg{height:10px}
+.beside thead th{text-align:left}.card.beside{border-left-width:1px}
 details{font-size:14px;margin-top:10px}summary{cursor:pointer;color:var(--soft)}
 dt{font-weight:600;margin-top:8px}dd{margin:0}
 @media(max-width:640px){main{padding:16px 12px 32px}h1{font-size:23px}.card{padding:14px}.facts{gap:6px 22px}

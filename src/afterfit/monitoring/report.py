@@ -11,6 +11,7 @@ from typing import Any
 
 from afterfit.errors import InputError
 from afterfit.monitoring.drawing import Pair, Timeline
+from afterfit.monitoring.importance import Weighed
 from afterfit.monitoring.where import Segment, by_segment
 from afterfit.records import Finding
 from afterfit.stats import chi2, cramers_v, hellinger, jensen_shannon, ks, psi, wasserstein
@@ -26,6 +27,7 @@ class Report:
     n_reference: int
     n_window: int
     columns: Mapping[str, Pair] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    weighed: tuple[Weighed, ...] = ()  # what moved beside what the model makes of it; empty without a model
 
     @property
     def drifted(self) -> tuple[Finding, ...]:
