@@ -131,7 +131,9 @@ def blend(realised: ArrayLike, expected_known: ArrayLike, expected_rest: ArrayLi
         return Blend(None, None, None, 0.0, f"{n} outcomes are known, wanted {FEWEST_LABELLED}")
     others = n - int(np.unique(y, return_counts=True)[1].max())
     if others < FEWEST_OTHERS:
-        return Blend(None, None, None, 0.0, f"all but {others} of {n} known rows are alike, wanted {FEWEST_OTHERS} others")
+        return Blend(
+            None, None, None, 0.0, f"all but {others} of {n} known rows are alike, wanted {FEWEST_OTHERS} others"
+        )
     trust = 0.0
     if m >= FEWEST_LABELLED and np.ptp(f) > 0.0:
         trust = float(np.clip(np.cov(y, f, ddof=1)[0, 1] / (f.var(ddof=1) * (1.0 + n / m)), 0.0, 1.0))
