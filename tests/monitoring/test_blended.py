@@ -1,0 +1,243 @@
+"""Known outcomes beside expected ones: true to a concept that moved, shorter than outcomes alone, and off where they are few."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom
+from typer.testing import CliRunner
+
+import afterfit as af
+from afterfit.cli import app
+from afterfit.errors import InputError
+from afterfit.monitoring.estimate import Performance, Rows, estimate
+from afterfit.stats.audit import Blend, blend
+from afterfit.stats.score_bins import Floats
+
+COST = [[0.0, 1.0], [5.0, 0.0]]
+
+
+def judged(reference: Rows, window: Rows, **asked: Any) -> Performance:
+    return estimate(
+        reference,
+        window,
+        **{"metric": None, "labels": None, "level": 0.95, "cost": None, "reweight": False} | asked,
+    )
+
+
+def answers(rng: np.random.Generator, n: int, known: int, shift: float = 0.0) -> Rows:
+    """Scores between 0.1 and 0.7, outcomes with their chance and `shift` more; the first `known` have come."""
+    s = 0.1 + 0.6 * rng.random(n)
+    y = (rng.random(n) < s + shift).astype(float).astype(object)
+    y[known:] = None
+    return Rows(None, s, y)
+
+
+def ends(one: Any) -> tuple[float, float]:
+    assert one.low is not None
+    assert one.high is not None
+    return one.low, one.high
+
+
+def test_it_covers_where_the_concept_moved_and_the_plain_estimate_does_not() -> None:
+    """The scores of 300 windows are wrong by 0.2; nominal 95 %, of the mean of the population.
+
+    An interval of true coverage 94 % (a normal one from 200 outcomes) falls below the bound with a chance of 1e-3, so that one
+    of the four metrics does with a chance below 4e-3. The plain interval promises what these rows will turn out to have, which
+    differs from the population's mean by less than a fifth of the distance to it: it should hold it never.
+    """
+    reference = answers(np.random.default_rng(0), 5000, 5000)
+    truth = {"accuracy": 0.6, "brier": 0.25}
+    s = 0.1 + 0.6 * (np.arange(100_000) + 0.5) / 100_000
+    truth["log_loss"] = float((-(s + 0.2) * np.log(s) - (0.8 - s) * np.log(1 - s)).mean())
+    # cost: a positive among those below 0.5 costs 5, a negative above costs 1
+    truth["cost"] = float(np.where(s < 0.5, 5 * (s + 0.2), 0.8 - s).mean())
+    held, plain = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
+    for seed in range(300):
+        found = judged(reference, answers(np.random.default_rng([1, seed]), 2000, 200, 0.2), cost=COST)
+        assert found.known == 200
+        for name, value in truth.items():
+            low, high = ends(found.blended[name])
+            held[name] += low <= value <= high
+            low, high = ends(found.metrics[name])
+            plain[name] += low <= value <= high
+    least = binom.isf(1 - 1e-3, 300, 0.94)
+    assert min(held.values()) >= least, held
+    assert max(plain.values()) == 0, plain
+
+
+def test_it_is_shorter_than_outcomes_alone_where_scores_are_good() -> None:
+    """Of 100 windows each; a score that tells the loss of a row well saves outcomes, none makes it much longer."""
+    reference = sharp(np.random.default_rng(2), 5000)
+    ratio: dict[str, list[float]] = {}
+    for seed in range(100):
+        window = sharp(np.random.default_rng([3, seed]), 4000)
+        y = window.outcome.copy()
+        window.outcome[300:] = None
+        found = judged(reference, window, cost=COST)
+        side = np.asarray(window.scores) >= 0.5
+        alone = {
+            "accuracy": (y == side).astype(float),
+            "cost": np.where(y == side, 0.0, np.where(side, 1.0, 5.0)),
+            "brier": (y.astype(float) - window.scores) ** 2,
+        }
+        for name, losses in alone.items():
+            (low, high), (less, more) = ends(found.blended[name]), ends(blend(losses[:300], losses[:300], []))
+            ratio.setdefault(name, []).append((high - low) / (more - less))
+    assert {name: bool(np.mean(r) < 0.95 and np.max(r) < 1.0) for name, r in ratio.items()} == dict.fromkeys(
+        ratio, True
+    )
+
+
+def sharp(rng: np.random.Generator, n: int) -> Rows:
+    p = rng.beta(0.4, 0.4, n)
+    return Rows(None, p, (rng.random(n) < p).astype(object))
+
+
+def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A reference, and a window of which the first 412 rows have an outcome."""
+    rng = np.random.default_rng(4)
+    p = rng.random(6000)
+    frame = pd.DataFrame({"p": p, "y": np.where(rng.random(6000) < p, "late", "early")})
+    new = frame[4000:].reset_index(drop=True)
+    new.loc[412:, "y"] = None
+    return frame[:4000], new
+
+
+def test_the_plain_estimate_stays_what_it_is() -> None:
+    old, new = frames()
+    found = af.estimate(old, new, target="y", scores="p", cost=COST)
+    assert (found.known, list(found.blended)) == (412, ["accuracy", "log_loss", "brier", "cost"])
+    for without in (new.drop(columns="y"), new.assign(y=None), new.assign(y=np.nan)):
+        plain = af.estimate(old, without, target="y", scores="p", cost=COST)
+        assert (plain.known, plain.blended) == (0, {})
+        assert (plain.value, plain.low, plain.high, plain.rows) == (found.value, found.low, found.high, 2000)
+        assert plain.metrics == found.metrics
+    told = json.loads(json.dumps(found.to_dict()))
+    assert told["known"] == 412
+    assert told["blended"]["accuracy"]["low"] == found.blended["accuracy"].low
+    wide = af.estimate(old, new, target="y", scores="p", level=0.99).blended["accuracy"]
+    assert ends(wide)[0] < ends(found.blended["accuracy"])[0]
+    assert wide.value == found.blended["accuracy"].value
+
+
+def test_thirty_usable_rows_with_an_outcome_are_wanted() -> None:
+    old, new = frames()
+    asked = {"target": "y", "scores": "p"}
+    assert af.estimate(old, new[383:], **asked).known == 0  # type: ignore[arg-type]
+    assert af.estimate(old, new[382:], **asked).known == 30  # type: ignore[arg-type]
+    new.loc[400, "p"] = np.nan
+    assert af.estimate(old, new[382:], **asked).known == 0  # type: ignore[arg-type]
+    assert af.estimate(old, new, **asked).known == 411  # type: ignore[arg-type]
+
+
+def test_all_outcomes_known_are_their_mean() -> None:
+    old, new = frames()
+    new = new[:412]
+    right = (new["y"] == "late") == (new["p"] >= 0.5)
+    found = af.estimate(old, new, target="y", scores="p").blended["accuracy"]
+    assert found.value == pytest.approx(right.mean())
+    assert found.trust == 0.0
+
+
+def test_known_rows_that_are_all_right_give_no_interval() -> None:
+    old, new = frames()
+    sure = new[:412][lambda f: (f["y"] == "late") == (f["p"] >= 0.5)]
+    found = af.estimate(old, sure, target="y", scores="p").blended
+    assert found["accuracy"].value is None
+    assert f"all but 0 of {len(sure)} known rows are alike" in found["accuracy"].reason
+    assert found["brier"].value is not None
+
+
+def test_an_interval_stays_where_the_metric_can_be() -> None:
+    rng = np.random.default_rng(5)
+    p = np.where(rng.random(6000) < 0.5, 0.02, 0.98)
+    frame = pd.DataFrame({"p": p, "y": (rng.random(6000) < p).astype(int)})
+    new = frame[4000:].reset_index(drop=True)
+    hit = ((new["y"] == 1) == (new["p"] > 0.5)).to_numpy()
+    known = np.concatenate([np.flatnonzero(~hit)[:5], np.flatnonzero(hit)[:195]])
+    new["y"] = new["y"].astype(float).where(new.index.isin(known))
+    low, high = ends(af.estimate(frame[:4000], new, target="y", scores="p").blended["accuracy"])
+    assert 0.94 < low < high <= 1.0
+    assert blend_of(hit[known]).high == pytest.approx(0.9966, abs=1e-3)
+
+
+def blend_of(hits: Floats) -> Blend:
+    return blend(hits.astype(float), hits.astype(float), [])
+
+
+def test_three_classes_and_a_number() -> None:
+    rng = np.random.default_rng(6)
+    p = rng.dirichlet([1.0, 1.0, 1.0], 6000)
+    truth = np.array(["a", "b", "c"], dtype=object)[(rng.random((6000, 1)) > p.cumsum(axis=1)).sum(axis=1)]
+    frame = pd.DataFrame(p, columns=["pa", "pb", "pc"]).assign(y=truth)
+    new = frame[4000:].reset_index(drop=True)
+    new.loc[500:, "y"] = None
+    scores = {"a": "pa", "b": "pb", "c": "pc"}
+    prices = (1.0 - np.eye(3)).tolist()
+    found = af.estimate(frame[:4000], new, target="y", scores=scores, cost=prices)
+    accuracy, cost = found.blended["accuracy"], found.blended["cost"]
+    low, high = ends(accuracy)
+    assert low <= p.max(axis=1).mean() <= high
+    assert accuracy.trust > 0.5
+    assert accuracy.value is not None
+    assert cost.value == pytest.approx(1.0 - accuracy.value, abs=1e-9)  # a mistake costs 1
+    x = rng.random(6000)
+    rows = pd.DataFrame({"x": x, "answer": 2 * x, "y": 2 * x + (0.1 + x) * rng.normal(size=6000)})
+    late = rows[4000:].assign(y=lambda f: (f["y"] + 1.0).where(f.index < 4500))  # the concept moved by 1
+    got = af.estimate(rows[:4000], late, target="y", prediction="answer")
+    assert (got.known, list(got.blended)) == (500, ["mae"])
+    low, high = ends(got.blended["mae"])
+    assert low <= (rows["y"] + 1.0 - rows["answer"])[4000:].abs().mean() <= high
+    assert got.high is not None
+    assert got.high < low
+
+
+def test_outcomes_of_no_class_are_as_in_the_reference() -> None:
+    old, new = frames()
+    odd = new.assign(y=new["y"].mask(new.index < 10, "cancelled"))
+    with pytest.raises(InputError, match=r"current data have the values \[\"'cancelled'\"\].*'early', 'late'"):
+        af.estimate(old, odd, target="y", scores="p")
+    named = af.estimate(old, odd, target="y", scores="p", labels=("early", "late"))
+    assert named.known == 402  # left out, as rows of the reference are
+    numbers = new.assign(y=new["y"].map({"early": 0, "late": 1}))
+    with pytest.raises(InputError, match=r"none of the classes \['early', 'late'\]: write them as the reference does"):
+        af.estimate(old, numbers, target="y", scores="p", labels=("early", "late"))
+    with pytest.raises(InputError, match="none of the classes"):
+        af.estimate(
+            old.assign(q=1 - old["p"]), numbers.assign(q=1 - new["p"]), target="y", scores={"early": "q", "late": "p"}
+        )
+
+
+@pytest.mark.parametrize("column", ["y", "answer"])
+def test_text_where_numbers_are_wanted(column: str) -> None:
+    rows = pd.DataFrame({"answer": np.arange(300.0), "y": np.arange(300.0)})
+    with pytest.raises(InputError, match=f"column '{column}' holds no numbers"):
+        af.estimate(rows, rows.assign(**{column: "high"}), target="y", prediction="answer")
+
+
+def test_the_command(tmp_path: Path) -> None:
+    old, new = frames()
+    old.to_parquet(tmp_path / "old.parquet")
+    new.to_csv(tmp_path / "new.csv", index=False)
+    asked = ["estimate", str(tmp_path / "old.parquet"), str(tmp_path / "new.csv"), "--target", "y", "--scores", "p"]
+
+    def said(*more: str) -> str:
+        result = CliRunner().invoke(app, [*asked, *more])
+        assert result.exit_code == 0, result.output
+        return " ".join(result.stdout.split())
+
+    found = af.estimate(old, new, target="y", scores="p").blended
+    for metric, name in (("roc_auc", "accuracy"), ("brier", "brier")):
+        one = found[name]
+        low, high = ends(one)
+        line = f"{name} with 412 known outcomes: {one.value:.4f} ({low:.4f} to {high:.4f}); for the population, if"
+        assert line in said("--metric", metric)
+    assert json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)["known"] == 412
+    new.drop(columns="y").to_csv(tmp_path / "new.csv", index=False)
+    assert "known outcomes" not in said()
