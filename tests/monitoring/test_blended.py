@@ -212,10 +212,17 @@ def test_outcomes_of_no_class_are_as_in_the_reference() -> None:
 
 
 @pytest.mark.parametrize("column", ["y", "answer"])
-def test_text_where_numbers_are_wanted(column: str) -> None:
+@pytest.mark.parametrize("value", ["high", pd.Timestamp("2026-01-01")])
+def test_other_things_where_numbers_are_wanted(column: str, value: object) -> None:
     rows = pd.DataFrame({"answer": np.arange(300.0), "y": np.arange(300.0)})
     with pytest.raises(InputError, match=f"column '{column}' holds no numbers"):
-        af.estimate(rows, rows.assign(**{column: "high"}), target="y", prediction="answer")
+        af.estimate(rows, rows.assign(**{column: value}), target="y", prediction="answer")
+
+
+@pytest.mark.parametrize("null", [None, np.nan, pd.NaT, pd.NA])
+def test_a_number_that_has_not_come_is_any_null(null: object) -> None:
+    rows = pd.DataFrame({"answer": np.arange(300.0), "y": np.arange(300.0)})
+    assert af.estimate(rows, rows.assign(y=null), target="y", prediction="answer").known == 0
 
 
 def test_the_command(tmp_path: Path) -> None:

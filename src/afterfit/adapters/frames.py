@@ -81,6 +81,8 @@ def to_floats(values: pd.Series, what: str) -> np.ndarray:
     >>> to_floats(pd.Series([1, None]), "y")
     array([ 1., nan])
     """
+    if values.dtype.kind in "mM":  # else times become nanoseconds, and missing ones a number
+        values = values.astype(object)
     try:
         return values.to_numpy(dtype=float, na_value=np.nan)
     except (ValueError, TypeError) as error:
