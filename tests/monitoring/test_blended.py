@@ -213,14 +213,14 @@ def test_outcomes_of_no_class_are_as_in_the_reference() -> None:
 
 @pytest.mark.parametrize("column", ["y", "answer"])
 @pytest.mark.parametrize("value", ["high", pd.Timestamp("2026-01-01")])
-def test_other_things_where_numbers_are_wanted(column: str, value: object) -> None:
+def test_other_things_where_numbers_are_wanted(column: str, value: Any) -> None:
     rows = pd.DataFrame({"answer": np.arange(300.0), "y": np.arange(300.0)})
     with pytest.raises(InputError, match=f"column '{column}' holds no numbers"):
         af.estimate(rows, rows.assign(**{column: value}), target="y", prediction="answer")
 
 
 @pytest.mark.parametrize("null", [None, np.nan, pd.NaT, pd.NA])
-def test_a_number_that_has_not_come_is_any_null(null: object) -> None:
+def test_a_number_that_has_not_come_is_any_null(null: Any) -> None:
     rows = pd.DataFrame({"answer": np.arange(300.0), "y": np.arange(300.0)})
     assert af.estimate(rows, rows.assign(y=null), target="y", prediction="answer").known == 0
 
