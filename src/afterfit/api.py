@@ -294,10 +294,13 @@ def estimate(
 ) -> Performance:
     """How good are the answers whose outcomes are not known yet? Blind to concept drift, and says so.
 
+    With 30 outcomes in `current`, `blended` corrects by them what is expected of the rest, however the concept moved. That
+    holds if they are a random part: outcomes that come sooner for one class are not.
+
     Args:
         reference: a frame (see `profile`) with outcomes, in time order: rows the model was not trained on, 200 or more.
-        current: a frame without outcomes.
-        target: column of the outcome in the reference.
+        current: a frame without outcomes, or with those that are known so far, null for the rest.
+        target: column of the outcome.
         scores: column of the positive class's probability, or {label: column} for more than two classes; None: regression.
         prediction: column of the answers; default: the positive class from a score of 0.5, or the class with the most.
         metric: accuracy, precision, recall, f1, roc_auc (default), average_precision, log_loss, brier, cost; mae (default)
@@ -305,10 +308,10 @@ def estimate(
         labels: (negative, positive) for one column of scores; default: the target's two values in order.
         cost: cost[true][predicted] of one row, in the order of the labels; adds the metric `cost`.
         reweight: weigh the reference as the current numeric features lie (covariate shift).
-        level: nominal coverage of the intervals, for what will be realised on these very rows.
+        level: nominal coverage of the intervals, for what will be realised on these very rows (`blended`: the population).
 
     Raises:
-        InputError: a column is missing, an unknown metric, or a reference that nothing can be learned from.
+        InputError: a column is missing or no numbers, an unknown metric or class, or nothing can be learned from it.
 
     >>> import numpy as np, pandas as pd
     >>> p = np.linspace(0.01, 0.99, 4000); y = np.random.default_rng(0).random(4000) < p
@@ -330,7 +333,7 @@ def estimate(
     read = partial(_answers, scores=scores, prediction=prediction, features=features)
     return run(
         read(old, target=target),
-        read(new, target=None),
+        read(new, target=target if target in new.columns else None),
         metric=metric,
         labels=tuple(scores) if isinstance(scores, Mapping) else labels,
         level=level,
@@ -349,23 +352,19 @@ def _answers(
 ) -> Rows:
     import pandas as pd
 
+    from afterfit.adapters.frames import to_floats
     from afterfit.monitoring.estimate import Rows
 
     of_scores = [] if scores is None else [scores] if isinstance(scores, str) else list(scores.values())
-    values = [_column(frame, name, "scores").to_numpy(dtype=float, na_value=math.nan) for name in of_scores]
-    given = None if prediction is None else _column(frame, prediction, "prediction")
+    values = [to_floats(_column(frame, name, "scores"), "scores") for name in of_scores]
     numeric = frame[features].apply(pd.to_numeric, errors="coerce")
-    plain = (lambda c: c.to_numpy(dtype=object, na_value=None)) if scores is not None else _floats
+    plain = to_floats if scores is None else (lambda c, _: c.to_numpy(dtype=object, na_value=None))
     return Rows(
-        prediction=None if given is None else plain(given),
+        prediction=None if prediction is None else plain(_column(frame, prediction, "prediction"), "prediction"),
         scores=None if not values else values[0] if isinstance(scores, str) else np.column_stack(values),
-        outcome=plain(_column(frame, target, "target")) if target is not None else None,
+        outcome=plain(_column(frame, target, "target"), "target") if target is not None else None,
         features=numeric.to_numpy(dtype=float, na_value=math.nan) if features else None,
     )
-
-
-def _floats(column: pd.Series) -> Any:
-    return column.to_numpy(dtype=float, na_value=math.nan)
 
 
 def _called(whole: Profile, prediction: str | None) -> Profile:

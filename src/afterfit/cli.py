@@ -22,6 +22,8 @@ from afterfit.errors import AfterfitError, InputError, SetupError, StoreError
 
 if TYPE_CHECKING:
     from afterfit.loop import Loop
+    from afterfit.stats.audit import Blend
+    from afterfit.stats.expected import Expected
 
 app = typer.Typer(
     help="Everything that happens to a model after .fit().",
@@ -331,7 +333,7 @@ def compare(
 def estimate(
     reference: str,
     current: str,
-    target: Annotated[str, typer.Option(help="column of the outcome in the reference")],
+    target: Annotated[str, typer.Option(help="column of the outcome; in the current data it may be missing, or null")],
     scores: Annotated[
         list[str] | None,
         typer.Option(help="column of the positive class's probability, or LABEL=COLUMN for each class"),
@@ -340,7 +342,7 @@ def estimate(
     metric: Annotated[str | None, typer.Option(help="default: roc_auc, or mae for a regression")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Performance before outcomes are known, with intervals; blind to concept drift."""
+    """Performance before outcomes are known, with intervals; blind to concept drift, until some outcomes are known."""
     from afterfit.api import estimate as run
 
     found = run(reference, current, target=target, scores=_columns(scores), prediction=prediction, metric=metric)
@@ -348,9 +350,13 @@ def estimate(
         print_json(found.to_dict())
         return
     for name, one in found.metrics.items():
-        said = f"{one.value:.4f}  ({one.low:.4f} to {one.high:.4f})" if one.value is not None else one.reason
-        out.print(f"[bold]{name:<18} {said}[/bold]" if name == found.metric else f"{name:<18} {said}")
+        line = f"{name:<18} {_interval(one)}"
+        out.print(f"[bold]{line}[/bold]" if name == found.metric else line)
     out.print(f"{found.rows:,} rows, {found.unusable:,} unusable; {found.assumption}")
+    if found.blended:
+        name = found.metric if found.metric in found.blended else next(iter(found.blended))
+        said = f"{name} with {found.known:,} known outcomes: {_interval(found.blended[name])}"
+        out.print(f"{said}; for the population, if those rows are a random part")
 
 
 @app.command()
@@ -402,6 +408,10 @@ def _columns(scores: list[str] | None) -> str | dict[str, str] | None:
     if scores and len(named or scores[:1]) != len(scores):
         raise InputError(f"--scores {scores}: wanted one column, or LABEL=COLUMN for every class")
     return named or (scores[0] if scores else None)
+
+
+def _interval(one: Expected | Blend) -> str:
+    return one.reason if one.value is None else f"{one.value:.4f}  ({one.low:.4f} to {one.high:.4f})"
 
 
 def _findings(report: Any) -> None:

@@ -104,6 +104,11 @@ def test_level_and_refusals_of_the_blend() -> None:
     assert wide.low < narrow.low
     few = blend(y[:29], f[:29], rest)
     assert (few.value, few.reason) == (None, "29 outcomes are known, wanted 30")
+    rare = np.zeros(100)
+    rare[:4] = 1.0
+    assert blend(rare, f, rest).reason == "all but 4 of 100 known rows are alike, wanted 5 others"
+    rare[4] = 1.0
+    assert blend(rare, f, rest).value is not None
     with pytest.raises(ValueError, match="must agree"):
         blend(y, f[:-1], rest)
     with pytest.raises(ValueError, match="must agree"):

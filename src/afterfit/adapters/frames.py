@@ -72,6 +72,23 @@ def to_series(values: Any, what: str = "y") -> pd.Series:
     return found.reset_index(drop=True)
 
 
+def to_floats(values: pd.Series, what: str) -> np.ndarray:
+    """Numbers of a column, shape (n_rows,), NaN for null.
+
+    Raises:
+        InputError: not numbers.
+
+    >>> to_floats(pd.Series([1, None]), "y")
+    array([ 1., nan])
+    """
+    if values.dtype.kind in "mM":  # else times become nanoseconds, and missing ones a number
+        values = values.astype(object)
+    try:
+        return values.to_numpy(dtype=float, na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{what}: column {values.name!r} holds no numbers: {error}") from error
+
+
 def to_times(values: Any, what: str = "time") -> pd.Series:
     """Event times in UTC; times without a zone are taken for UTC.
 

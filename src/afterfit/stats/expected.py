@@ -16,8 +16,9 @@ from scipy.special import chdtri, stdtrit
 
 from afterfit.stats import sensitivity
 from afterfit.stats.calibration import BLOCKS, Calibration, calibrate
+from afterfit.stats.row_losses import row_losses, scattered
 from afterfit.stats.score_bins import Floats, Grid, Ints, usable
-from afterfit.stats.sensitivity import BOUNDED, METRICS, Cells
+from afterfit.stats.sensitivity import METRICS, Cells, limits
 
 BLIND = "assumes that a score means what it meant in the reference: blind to concept drift"
 FEWEST_ROWS = 200  # reference rows
@@ -60,12 +61,8 @@ class Parts:
         total = self.sampling + learned
         freedom = (blocks - 1) * (total / learned) ** 2 if learned > 0.0 else 1e9
         reach = float(stdtrit(min(freedom, 1e9), 0.5 + level / 2.0)) * float(np.sqrt(total))
-        low, high = self.value - reach, self.value + reach
-        if metric in BOUNDED:
-            high = min(high, 1.0)
-        if metric != "cost":  # which may be a gain
-            low = max(low, 0.0)
-        return Expected(metric, self.value, low, high)
+        lowest, highest = limits(metric)
+        return Expected(metric, self.value, max(self.value - reach, lowest), min(self.value + reach, highest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +174,37 @@ class Binary:
             found[name] = parts.expected(name, level, len(self.calibration.left_out))
         return Estimate(n, unusable, {name: found[name] for name in metrics})
 
+    def expected_rows(self, scores: ArrayLike, predicted: ArrayLike) -> dict[str, Floats]:
+        """Expected accuracy, log_loss, brier and cost of each row; their means over rows are the values of :meth:`estimate`.
+
+        As there, the score that log loss and Brier use is the typical one of the row's bin.
+
+        Args:
+            scores, predicted: as in :meth:`fit`, shape (n_rows,).
+
+        Returns:
+            Arrays of shape (n_rows,) by name, NaN for rows that cannot be used.
+        """
+        x, side = np.asarray(scores, dtype=float), np.asarray(predicted)
+        fine = usable(x) & _is_bit(side)
+        bins, at = self.grid.bins(x[fine]), side[fine].astype(np.int64)
+        losses = row_losses(_both(self.calibration.p[at, bins]), _both(self.grid.score[bins]), at, self.cost)
+        return scattered(losses, fine)
+
+    def realised_rows(self, scores: ArrayLike, predicted: ArrayLike, outcome: ArrayLike) -> dict[str, Floats]:
+        """What came true of each row, by the metrics of :meth:`expected_rows`, with its score as served.
+
+        Args:
+            scores, predicted, outcome: as in :meth:`fit`, shape (n_rows,).
+
+        Returns:
+            Arrays of shape (n_rows,) by name, NaN for rows that cannot be used or have no outcome.
+        """
+        x, side, truth = np.asarray(scores, dtype=float), np.asarray(predicted), np.asarray(outcome, dtype=float)
+        fine = usable(x) & _is_bit(side) & _is_bit(truth)
+        losses = row_losses(_both(truth[fine]), _both(x[fine]), side[fine].astype(np.int64), self.cost)
+        return scattered(losses, fine)
+
     def cells(self, histogram: Floats) -> Floats:
         """Expected confusion matrix [true, predicted], in rows, shape (2, 2)."""
         positives = (histogram * self.calibration.p).sum(axis=1)
@@ -232,6 +260,11 @@ def unlike_variance(residuals: Floats, variances: Floats) -> float:
 def _is_bit(values: NDArray[np.generic]) -> NDArray[np.bool_]:
     """Which values are 0 or 1 (or a bool)."""
     return np.asarray((values == 0) | (values == 1))
+
+
+def _both(positive: Floats) -> Floats:
+    """Chances of the negative and the positive class side by side, shape (n_rows, 2)."""
+    return np.stack([1.0 - positive, positive], axis=1)
 
 
 def _variances(slopes: list[Floats], n: Floats, p: Floats, spread: Floats) -> list[tuple[float, float]]:

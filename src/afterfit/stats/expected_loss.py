@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from afterfit.stats.calibration import BLOCKS
 from afterfit.stats.expected import Estimate, Expected, Parts, unlike_variance
 from afterfit.stats.loss_tree import Tree
-from afterfit.stats.score_bins import Floats
+from afterfit.stats.row_losses import scattered
+from afterfit.stats.score_bins import Floats, Ints
 
 FEWEST_ROWS = 200
 LEAF_ROWS = 100  # reference rows that a leaf has at least
@@ -89,10 +90,7 @@ class LossModel:
         Raises:
             ValueError: not the features of the reference.
         """
-        x, wanted = _columns(prediction, features), len(self.tree.edges)
-        if x.shape[1] != wanted:
-            raise ValueError(f"found {x.shape[1] - 1} features, the reference had {wanted - 1}")
-        leaf = self.tree.leaf(x[np.isfinite(x[:, 0])])
+        leaf, _ = self._leaves(prediction, features)
         return np.bincount(leaf, minlength=self.tree.leaves).astype(float)
 
     def estimate(self, prediction: ArrayLike, features: ArrayLike | None = None, level: float = 0.95) -> Estimate:
@@ -120,6 +118,26 @@ class LossModel:
         )
         found = {"mae": mae.expected("mae", level, blocks), "rmse": rmse.expected("rmse", level, blocks)}
         return Estimate(n, given - n, found)
+
+    def expected_rows(self, prediction: ArrayLike, features: ArrayLike | None = None) -> dict[str, Floats]:
+        """Expected absolute error `mae` of each row: that of its leaf. Its mean over rows is the value of :meth:`estimate`.
+
+        Args:
+            prediction, features: as in :meth:`fit`.
+
+        Returns:
+            One array of shape (n_rows,), NaN for rows without a finite prediction.
+        """
+        leaf, fine = self._leaves(prediction, features)
+        return scattered({"mae": self.means[leaf, 0]}, fine)
+
+    def _leaves(self, prediction: ArrayLike, features: ArrayLike | None) -> tuple[Ints, NDArray[np.bool_]]:
+        """Leaf of each usable row, and which of all rows they are."""
+        x, wanted = _columns(prediction, features), len(self.tree.edges)
+        if x.shape[1] != wanted:
+            raise ValueError(f"found {x.shape[1] - 1} features, the reference had {wanted - 1}")
+        fine = np.isfinite(x[:, 0])
+        return self.tree.leaf(x[fine]), fine
 
 
 def _columns(prediction: ArrayLike, features: ArrayLike | None) -> Floats:

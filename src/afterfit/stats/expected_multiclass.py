@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from afterfit.stats.calibration import Calibration, calibrate
 from afterfit.stats.expected import FEWEST_ROWS, Estimate, Expected, Parts, tally, unlike_variance
+from afterfit.stats.row_losses import rest_factors, row_losses, scattered
 from afterfit.stats.score_bins import SMALLEST, Floats, Grid, Ints, usable
 from afterfit.stats.sensitivity import METRICS, Cells
 
@@ -93,7 +94,8 @@ class Multiclass:
         names = tuple(labels)
         if len(set(names)) != len(names) or len(names) < 2:
             raise ValueError(f"labels must be two or more different ones, found {names!r}")
-        x, side, truth, weight = _checked(names, scores, predicted, outcome, weights)
+        x, side, truth, fine = _checked(names, scores, predicted, outcome, weights)
+        weight = None if weights is None else np.asarray(weights, dtype=float)[fine]
         counts = np.bincount(truth, minlength=len(names))
         if len(x) < FEWEST_ROWS or not counts.all():
             found = dict(zip(names, counts.tolist(), strict=True))
@@ -137,15 +139,45 @@ class Multiclass:
         x, side, _, _ = _checked(self.labels, scores, predicted, None, None)
         return self._confusion(Rows(_bins(self.grids, x), side), [c.p for c in self.calibrations])
 
+    def expected_rows(self, scores: ArrayLike, predicted: ArrayLike) -> dict[str, Floats]:
+        """Expected accuracy, log_loss, brier and cost of each row; their means over rows are the values of :meth:`estimate`.
+
+        As there, the score that log loss and Brier use is the typical one of the row's bin, class by class, and what
+        classes that were calibrated alone do not share out is shared among all rows of a predicted label.
+
+        Args:
+            scores, predicted: as in :meth:`estimate`.
+
+        Returns:
+            Arrays of shape (n_rows,) by name, NaN for rows that cannot be used.
+        """
+        x, side, _, fine = _checked(self.labels, scores, predicted, None, None)
+        rows = Rows(_bins(self.grids, x), side)
+        each = zip(self.calibrations, self.grids, strict=True)
+        p = np.stack([c.p.ravel()[rows.place(k, len(grid))] for k, (c, grid) in enumerate(each)], axis=1)
+        typical = np.stack([grid.score[rows.bins[:, k]] for k, grid in enumerate(self.grids)], axis=1)
+        return scattered(row_losses(p, typical, side, self.cost), fine)
+
+    def realised_rows(self, scores: ArrayLike, predicted: ArrayLike, outcome: ArrayLike) -> dict[str, Floats]:
+        """What came true of each row, by the metrics of :meth:`expected_rows`, with its scores as served.
+
+        Args:
+            scores, predicted: as in :meth:`estimate`.
+            outcome: labels, shape (n_rows,).
+
+        Returns:
+            Arrays of shape (n_rows,) by name, NaN for rows that cannot be used or whose outcome is no label.
+        """
+        x, side, truth, fine = _checked(self.labels, scores, predicted, outcome, None)
+        return scattered(row_losses(np.eye(len(self.labels))[truth], x, side, self.cost), fine)
+
     def _confusion(self, rows: Rows, curves: list[Floats]) -> Floats:
         k = len(self.labels)
         cells: Floats = np.stack(
             [np.bincount(rows.predicted, p.ravel()[rows.place(i, p.shape[1])], k) for i, p in enumerate(curves)]
         )
-        # Each class was calibrated alone: share what a predicted label's hits leave among the other classes.
-        hits, n = np.diag(cells).copy(), np.bincount(rows.predicted, minlength=k)
-        others = cells.sum(axis=0) - hits
-        cells *= np.divide(n - hits, others, out=np.ones(k), where=others > 0.0)
+        hits, n = np.diag(cells).copy(), np.bincount(rows.predicted, minlength=k).astype(float)
+        cells *= rest_factors(hits, cells.sum(axis=0) - hits, n)
         np.fill_diagonal(cells, hits)
         return cells
 
@@ -252,17 +284,16 @@ def _index(labels: Sequence[Any], values: ArrayLike) -> Ints:
 
 def _checked(
     labels: Sequence[Any], scores: ArrayLike, predicted: ArrayLike, outcome: ArrayLike | None, weights: ArrayLike | None
-) -> tuple[Floats, Ints, Ints, Floats | None]:
-    """Usable rows only: (scores, predicted index, outcome index, weights)."""
+) -> tuple[Floats, Ints, Ints, NDArray[np.bool_]]:
+    """Usable rows only: (scores, predicted index, outcome index), and which of all rows they are."""
     x, side = np.asarray(scores, dtype=float), _index(labels, predicted)
     truth = side if outcome is None else _index(labels, outcome)
-    weight = None if weights is None else np.asarray(weights, dtype=float)
     if x.ndim != 2 or x.shape != (len(side), len(labels)) or truth.shape != side.shape:
         raise ValueError(
             f"scores have shape {x.shape}, wanted {(len(side), len(labels))}: one column a label, in order"
         )
-    if weight is not None and weight.shape != side.shape:
-        raise ValueError(f"weights have shape {weight.shape}, wanted {side.shape}")
+    if weights is not None and np.shape(weights) != side.shape:
+        raise ValueError(f"weights have shape {np.shape(weights)}, wanted {side.shape}")
     sums: NDArray[np.bool_] = np.abs(x.sum(axis=1) - 1.0) <= _ROUNDING
     fine = usable(x).all(axis=1) & sums & (side >= 0) & (truth >= 0)
-    return x[fine], side[fine], truth[fine], None if weight is None else weight[fine]
+    return x[fine], side[fine], truth[fine], fine

@@ -154,4 +154,13 @@ METRICS: dict[str, Callable[[Cells], Found]] = {
     "log_loss": log_loss,
     "brier": brier,
 }
-BOUNDED = {"accuracy", "precision", "recall", "f1", "roc_auc", "average_precision", "brier"}
+_SHARES = {"accuracy", "precision", "recall", "f1", "roc_auc", "average_precision", "brier"}
+
+
+def limits(metric: str) -> tuple[float, float]:
+    """Least and greatest value that a metric can have; a cost may be a gain.
+
+    >>> limits("brier"), limits("mae"), limits("cost")
+    ((0.0, 1.0), (0.0, inf), (-inf, inf))
+    """
+    return -np.inf if metric == "cost" else 0.0, 1.0 if metric in _SHARES else np.inf
