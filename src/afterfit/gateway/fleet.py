@@ -106,6 +106,12 @@ class Lane:
             return None
         return self.champion if version == candidate.version else candidate.version
 
+    @cached_property
+    def copied(self) -> dict[int, tuple[int, Worker]]:
+        """Who scores a copy of a row, by the version that answered it: asked after every request."""
+        by = {t.version: self.shadow_of(t.version) for t in self.routes.targets}  # a shadow itself answers nobody
+        return {answered: (s, self.shadows[s]) for answered, s in by.items() if s is not None and s in self.shadows}
+
     @property
     def shadowed(self) -> bool:
         """Whether copies of rows go to another version."""

@@ -114,14 +114,13 @@ class Shadows:
 
         One that was skipped gets a copy now and then, as the probe that may close its breaker.
         """
-        if len(rows) > 1 or rows[0].status is not Status.OK:
-            self._probe(lane, rows)
-        if not lane.shadowed:
+        if len(rows) == 1 and rows[0].status is Status.OK:  # most requests, and the next caller waits
+            copied = lane.copied.get(rows[0].version)
+            if copied is not None:
+                self._queue(lane, *copied, rows)
             return
-        if len(rows) == 1:  # most requests; here callers wait
-            version = lane.shadow_of(rows[0].version)
-            if version is not None and version != rows[0].failed_version:
-                self._queue(lane, version, rows)
+        self._probe(lane, rows)
+        if not lane.shadowed:
             return
         by_shadow: dict[int, list[int]] = {}
         for i, (answered, failed) in enumerate(
@@ -131,7 +130,7 @@ class Shadows:
             if shadow is not None and shadow != failed:
                 by_shadow.setdefault(shadow, []).append(i)
         for version, at in by_shadow.items():
-            self._queue(lane, version, rows if len(at) == len(rows) else [rows[i] for i in at])
+            self._queue(lane, version, lane.shadows[version], rows if len(at) == len(rows) else [rows[i] for i in at])
 
     def _probe(self, lane: Lane, rows: Sequence[Prediction]) -> None:
         """Put one of the rows to the version that was skipped, if its breaker asks for that."""
@@ -140,7 +139,7 @@ class Shadows:
         worker = None if version is None else lane.shadows.get(version)
         if i is None or version is None or worker is None or not _probe_due(worker):
             return
-        self._queue(lane, version, [rows[i]], probe=True)
+        self._queue(lane, version, worker, [rows[i]], probe=True)
 
     def waiting(self, worker: Worker) -> int:
         """Rows that wait for a version."""
@@ -156,8 +155,9 @@ class Shadows:
         for asker in askers:
             asker.cancel()
 
-    def _queue(self, lane: Lane, version: int, rows: Sequence[Prediction], *, probe: bool = False) -> None:
-        worker = lane.shadows[version]
+    def _queue(
+        self, lane: Lane, version: int, worker: Worker, rows: Sequence[Prediction], *, probe: bool = False
+    ) -> None:
         line = self._lines.get(worker)
         if line is None:
             line = self._lines[worker] = _Line()
