@@ -331,3 +331,17 @@ def test_a_draft_of_a_nullable_category_survives_the_whole_way(config: Config, h
     assert version.features[1].categories == ("oslo", "rom")
     assert version.features[1].nullable
     Scorer(version).probe()
+
+
+def test_a_report_prints_what_stands_out_worst_first() -> None:
+    rng = np.random.default_rng(11)
+    old = pd.DataFrame({"moved": rng.normal(size=4000), "broken": rng.normal(size=4000), "same": rng.normal(size=4000)})
+    new = pd.DataFrame(
+        {"moved": rng.normal(1, 1, 900), "broken": np.where(rng.random(900) < 0.3, np.nan, 0.1), "same": 0}
+    )
+    new["same"] = rng.normal(size=900)
+    lines = str(af.compare(old, new)).splitlines()
+    assert lines[0].startswith("critical  broken:")
+    assert any(line.startswith("warning   moved: the distribution moved") for line in lines)
+    assert not any("same" in line for line in lines)
+    assert "checks drifted at budget 0.01" in lines[-1]

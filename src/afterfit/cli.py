@@ -282,7 +282,7 @@ def monitor(
         print_json(view.to_dict())
     else:
         out.print(escape(title))
-        _findings(view.report)
+        out.print(escape(str(view.report)))
         if view.report.weighed:
             out.print(terminal_table(view.report.weighed))
         for one in view.losses[-7:]:
@@ -325,7 +325,7 @@ def compare(
     if as_json:
         print_json(report.to_dict())
     else:
-        _findings(report)
+        out.print(escape(str(report)))
     raise typer.Exit(4 if report.drifted else 0)
 
 
@@ -412,17 +412,6 @@ def _columns(scores: list[str] | None) -> str | dict[str, str] | None:
 
 def _interval(one: Expected | Blend) -> str:
     return one.reason if one.value is None else f"{one.value:.4f}  ({one.low:.4f} to {one.high:.4f})"
-
-
-def _findings(report: Any) -> None:
-    from afterfit.monitoring.where import NOTE, gathered
-
-    for finding in gathered(report.findings):
-        out.print(f"{finding.severity.value:<9} {escape(finding.message)}")
-    for segment in report.segments:
-        out.print(f"{'segment':<9} {escape(segment.said)}")
-    whole = [f for f in report.findings if f.segment is None and f.check != NOTE]
-    out.print(f"{sum(f.drifted for f in whole)} of {len(whole)} checks drifted at budget {report.budget:.3g}")
 
 
 def _power(loop: Loop, name: str, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from afterfit.monitoring.drawing import Pair, Timeline, chart, null_bars, spark,
 from afterfit.monitoring.importance_table import importance_section
 from afterfit.monitoring.markup import STYLE, count, heading, listing, moment, name, number, percent, text
 from afterfit.monitoring.segment_table import segment_table
-from afterfit.monitoring.where import NOTE, gathered
+from afterfit.monitoring.where import NOTE, gathered, worst_first
 from afterfit.records import Finding, Severity
 from afterfit.stats.profile import Column, Numeric
 
@@ -28,7 +28,6 @@ NAMED = 3  # columns in the verdict
 RANKED = 12  # columns in the list of links
 LONGEST_SENTENCE = 400
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # a browser then loads nothing, whatever the data say
-URGENCY = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
 TROUBLES = {
     "unit": "unit change",
     "nulls": "more nulls",
@@ -88,7 +87,7 @@ def render(
         timeline: (start, distance by column) of several windows in the order of time.
     """
     entries = _entries(report, columns)
-    changed = sorted((e for e in entries if e.drifted), key=lambda e: _order(e.drifted[0]))
+    changed = sorted((e for e in entries if e.drifted), key=lambda e: worst_first(e.drifted[0]))
     healthy = [e for e in entries if e.judged and not e.drifted]
     unjudged = [e for e in entries if not e.judged]
     parts = [
@@ -124,15 +123,10 @@ def _entries(report: Report, columns: Mapping[str, Pair]) -> list[_Entry]:
     for f in report.findings:
         if f.segment is None and f.check != NOTE:
             whole.setdefault(f.column, []).append(f)
-    for f in sorted(gathered(report.findings), key=_order):
+    for f in sorted(gathered(report.findings), key=worst_first):
         drifted.setdefault(f.column, []).append(f)
     names = dict.fromkeys((*whole, *drifted))
     return [_Entry(n, tuple(whole.get(n, ())), tuple(drifted.get(n, ())), columns.get(n, (None, None))) for n in names]
-
-
-def _order(f: Finding) -> tuple[int, float, float]:
-    """Worst first. Distances are capped, for that of a unit counts widths and all others are shares."""
-    return URGENCY[f.severity], -min(f.distance, 1.0), f.p_value
 
 
 # --- top -------------------------------------------------------------------------------------------------------

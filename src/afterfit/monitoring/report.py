@@ -12,7 +12,7 @@ from typing import Any
 from afterfit.errors import InputError
 from afterfit.monitoring.drawing import Pair, Timeline
 from afterfit.monitoring.importance import Weighed
-from afterfit.monitoring.where import Segment, by_segment
+from afterfit.monitoring.where import NOTE, Segment, by_segment, gathered, worst_first
 from afterfit.records import Finding
 from afterfit.stats import chi2, cramers_v, hellinger, jensen_shannon, ks, psi, wasserstein
 from afterfit.stats.profile import Categorical, Numeric
@@ -38,6 +38,14 @@ class Report:
     def segments(self) -> tuple[Segment, ...]:
         """How each segment came off, worst first; empty without segments."""
         return tuple(by_segment(self.findings))
+
+    def __str__(self) -> str:
+        """What stands out, worst first, a line each, and how many checks that were."""
+        lines = [f"{f.severity.value:<9} {f.message}" for f in sorted(gathered(self.findings), key=worst_first)]
+        lines += [f"{'segment':<9} {segment.said}" for segment in self.segments]
+        whole = [f for f in self.findings if f.segment is None and f.check != NOTE]
+        told = f"{sum(f.drifted for f in whole)} of {len(whole)} checks drifted at budget {self.budget:.3g}"
+        return "\n".join([*lines, told])
 
     def distances(self, column: str) -> dict[str, float]:
         """How far apart the column's values lie, by every measure that its kind has; empty where one side has none.

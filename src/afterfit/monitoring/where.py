@@ -54,6 +54,11 @@ def gathered(findings: Sequence[Finding]) -> list[Finding]:
     return [one for group in groups.values() for one in _told(group, judged)]
 
 
+def worst_first(f: Finding) -> tuple[int, float, float]:
+    """To sort by. Distances are capped, for that of a unit counts widths and all others are shares."""
+    return -_RANK[f.severity], -min(f.distance, 1.0), f.p_value
+
+
 def _segment(note: Finding, findings: Sequence[Finding]) -> Segment:
     mine = (f for f in findings if f.segment == note.segment and f.drifted)
     columns = dict.fromkeys(f.column for f in sorted(mine, key=_urgency))
