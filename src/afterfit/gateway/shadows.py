@@ -21,13 +21,11 @@ from afterfit.records import Prediction, ShadowScore, Status, column
 
 log = logging.getLogger("afterfit.gateway")
 MOST_WAITING = 20_000  # rows that may wait for their shadow, per version; the oldest go first
-MOST_COPIES = (
-    256  # requests that they come from; more would not fit into the processor's cache, which slows callers down
-)
-THINNED = 16  # once all that waits was replaced before the version took any of it, one request in so many is let in
+MOST_COPIES = 32  # requests that they come from; more fall out of the processor's cache, which slows callers down
+THINNED = 256  # once all that waits was replaced before the version took any of it, one request in so many is let in
 TOGETHER = 16  # rows put to the version at once; callers wait while its answers to them are recorded
 REASONS = ("queue full", "version gone", "breaker open", "not there", "journal refused")  # of rows that are dropped
-SPARE = 0.03  # of the time that callers leave this process, which copies may take; what does not fit into it is dropped
+SPARE = 0.03  # of an idle process's time, which copies may take; by the square of what callers leave it, less
 LEAST = 0.001  # of its time that they may take where callers leave it nothing, so that some are always scored
 
 
@@ -180,7 +178,7 @@ class Shadows:
                     continue
                 recording = await self._score(worker, some)
                 if not self._finishing:  # to put the rows to the process takes as long as to record its answer
-                    await asyncio.sleep(2 * recording / max(LEAST, SPARE * leisure.share()))
+                    await asyncio.sleep(2 * recording / max(LEAST, SPARE * leisure.share() ** 2))
         finally:
             del self._lines[worker]
 
