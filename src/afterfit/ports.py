@@ -134,16 +134,33 @@ class Lake(Protocol):
         ...
 
     def predictions(
-        self, model: str, window: Window, *, features: Sequence[Feature] = (), as_of: datetime | None = None
+        self,
+        model: str,
+        window: Window,
+        *,
+        features: Sequence[Feature] = (),
+        as_of: datetime | None = None,
+        most: int | None = None,
     ) -> pa.Table:
-        """Served rows by event time."""
+        """Served rows by event time; where there are more than `most`, a share of them, drawn by their ids."""
         ...
 
     def labelled(
-        self, model: str, window: Window, *, features: Sequence[Feature] = (), as_of: datetime | None = None
+        self,
+        model: str,
+        window: Window,
+        *,
+        features: Sequence[Feature] = (),
+        as_of: datetime | None = None,
+        known: bool = False,
+        most: int | None = None,
     ) -> pa.Table:
         """Served rows plus `outcome` (text), `outcome_time`, `known_time` of the newest outcome; null where none
-        is known or it was retracted."""
+        is known or it was retracted, or without those rows if `known`."""
+        ...
+
+    def served(self, model: str, window: Window, *, as_of: datetime | None = None, known: bool = False) -> int:
+        """How many rows were served, or of those how many have a known outcome."""
         ...
 
     def delays(self, model: str, window: Window, *, as_of: datetime | None = None) -> pa.Table:

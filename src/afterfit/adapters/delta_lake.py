@@ -76,26 +76,49 @@ class DeltaLake:
         return Drained(predictions=moved[PREDICTION], shadows=moved[SHADOW], outcomes=moved[OUTCOME])
 
     def predictions(
-        self, model: str, window: Window, *, features: Sequence[Feature] = (), as_of: datetime | None = None
+        self,
+        model: str,
+        window: Window,
+        *,
+        features: Sequence[Feature] = (),
+        as_of: datetime | None = None,
+        most: int | None = None,
     ) -> pa.Table:
         """Served rows whose `time` lies in the window and that were logged by `as_of`, ordered by time and id.
 
         With `features`, the JSON text column `features` gives way to one column `f:<name>` each: number float64,
-        integer int64, boolean bool, text string. A cell that is absent, null or of another type is null.
+        integer int64, boolean bool, text string. A cell that is absent, null or of another type is null. Where there
+        are more rows than `most`, a share of them that has about as many at the most, drawn by a hash of the id: the
+        same rows whoever asks.
         """
         files = self._files(PREDICTION, model, window)
-        return typed_features(self._queries.predictions(files, model, window, as_of), features)
+        every = 1 if most is None else _every(self._queries.served(files, None, model, window, as_of), most)
+        return typed_features(self._queries.predictions(files, model, window, as_of, every), features)
 
     def labelled(
-        self, model: str, window: Window, *, features: Sequence[Feature] = (), as_of: datetime | None = None
+        self,
+        model: str,
+        window: Window,
+        *,
+        features: Sequence[Feature] = (),
+        as_of: datetime | None = None,
+        known: bool = False,
+        most: int | None = None,
     ) -> pa.Table:
         """The rows of `predictions` plus `outcome` (JSON text), `outcome_time`, `known_time`: one row per prediction.
 
         The outcome known by `as_of` with the latest `known_time` wins, then the one that was written last. All three
-        are null where none is known, it was retracted, or its value is null.
+        are null where none is known, it was retracted, or its value is null; with `known` those rows are left out.
         """
         files, outcomes = self._files(PREDICTION, model, window), self._files(OUTCOME, model)
-        return typed_features(self._queries.labelled(files, outcomes, model, window, as_of), features)
+        n = 0 if most is None else self._queries.served(files, outcomes if known else None, model, window, as_of)
+        every = 1 if most is None else _every(n, most)
+        return typed_features(self._queries.labelled(files, outcomes, model, window, as_of, known, every), features)
+
+    def served(self, model: str, window: Window, *, as_of: datetime | None = None, known: bool = False) -> int:
+        """How many rows `predictions` has, or with `known` the rows of `labelled` with an outcome; holds none of them."""
+        files, outcomes = self._files(PREDICTION, model, window), self._files(OUTCOME, model) if known else None
+        return self._queries.served(files, outcomes, model, window, as_of)
 
     def delays(self, model: str, window: Window, *, as_of: datetime | None = None) -> pa.Table:
         """`time` and `known_time` of the rows of `labelled`, in no order; `known_time` is null where no outcome is known.
@@ -108,7 +131,8 @@ class DeltaLake:
     def pairs(self, model: str, rollout: str, *, as_of: datetime | None = None) -> pa.Table:
         """Served rows of one rollout, each with the other version's shadow score and the outcome, ordered by time.
 
-        A served row without a shadow score stays, with nulls: a fallback is evidence too. Columns: prediction_id,
+        A served row without a shadow score stays, with nulls: a fallback is evidence too. The answers are null where there
+        are not two of them and an outcome. Columns: prediction_id,
         time, key, served_version, role, status, failed_version, prediction, scores, latency_ms, shadow_version,
         shadow_status, shadow_prediction, shadow_scores, shadow_latency_ms, outcome, outcome_time, known_time.
         """
@@ -169,3 +193,8 @@ class DeltaLake:
                     "are safe; try again, or stop that process if it hangs"
                 ) from error
             yield
+
+
+def _every(n: int, most: int) -> int:
+    """Of how many rows one is taken."""
+    return max(1, -(-n // most))

@@ -36,6 +36,7 @@ _SERVED = """
 served AS (
     SELECT * FROM {predictions}
     WHERE time >= $start AND time < $end AND ($as_of IS NULL OR logged_at <= $as_of)
+          AND ($every = 1 OR hash(prediction_id) % $every = 0)
 )"""
 
 # The newest outcome of each row of `served`, by id or by key and time. Grouping by what was matched on gives at most
@@ -68,6 +69,7 @@ newest AS (
 _JOIN_NEWEST = """
 LEFT JOIN newest n ON n.prediction_id = s.prediction_id AND n.time = s.time AND n.key IS NOT DISTINCT FROM s.key"""
 
+_COMPARED = "n.outcome IS NOT NULL AND p.version IS NOT NULL"  # of other rows the answers are not held
 _PAIRS = """
 WITH served AS (
     SELECT prediction_id, time, key, version, role, routes, status, failed_version, prediction, scores, latency_ms
@@ -83,10 +85,12 @@ paired AS (
     QUALIFY row_number() OVER (PARTITION BY s.prediction_id ORDER BY o.logged_at DESC, o.version DESC) = 1
 ),
 {newest}
-SELECT s.prediction_id, s.time, s.key, s.version AS served_version, s.role, s.routes, s.status, s.failed_version, s.prediction,
-       s.scores, s.latency_ms, p.version AS shadow_version, p.status AS shadow_status,
-       p.prediction AS shadow_prediction, p.scores AS shadow_scores, p.latency_ms AS shadow_latency_ms,
-       n.outcome, n.outcome_time, n.known_time
+SELECT s.prediction_id, s.time, s.key, s.version AS served_version, s.role, s.routes, s.status, s.failed_version,
+       CASE WHEN {compared} THEN s.prediction END AS prediction, CASE WHEN {compared} THEN s.scores END AS scores,
+       s.latency_ms, p.version AS shadow_version, p.status AS shadow_status,
+       CASE WHEN {compared} THEN p.prediction END AS shadow_prediction,
+       CASE WHEN {compared} THEN p.scores END AS shadow_scores,
+       p.latency_ms AS shadow_latency_ms, n.outcome, n.outcome_time, n.known_time
 FROM served s LEFT JOIN paired p ON p.prediction_id = s.prediction_id {join_newest}
 ORDER BY s.time, s.prediction_id
 """
@@ -110,22 +114,41 @@ class LakeQueries:
         self._lock = threading.Lock()
         self._db: duckdb.DuckDBPyConnection | None = None
 
-    def predictions(self, files: Sequence[str], model: str, window: Window, as_of: datetime | None) -> pa.Table:
+    def predictions(
+        self, files: Sequence[str], model: str, window: Window, as_of: datetime | None, every: int
+    ) -> pa.Table:
         served = _SERVED.format(predictions=_rows(PREDICTION, files, model))
         query = f"WITH {served} SELECT * FROM served ORDER BY time, prediction_id"
-        return self._ask(query, _between(window, as_of), SCHEMAS[PREDICTION])
+        return self._ask(query, _between(window, as_of, every), SCHEMAS[PREDICTION])
 
     def labelled(
-        self, files: Sequence[str], outcomes: Sequence[str], model: str, window: Window, as_of: datetime | None
+        self,
+        files: Sequence[str],
+        outcomes: Sequence[str],
+        model: str,
+        window: Window,
+        as_of: datetime | None,
+        known: bool,
+        every: int,
     ) -> pa.Table:
         served = _SERVED.format(predictions=_rows(PREDICTION, files, model))
         newest = _NEWEST.format(outcomes=_rows(OUTCOME, outcomes, model))
         query = (
             f"WITH {served}, {newest} SELECT s.*, n.outcome, n.outcome_time, n.known_time FROM served s {_JOIN_NEWEST} "
-            "ORDER BY s.time, s.prediction_id"
+            f"{'WHERE n.outcome IS NOT NULL' if known else ''} ORDER BY s.time, s.prediction_id"
         )
         schema = pa.schema([*SCHEMAS[PREDICTION], *_OUTCOME_COLUMNS])
-        return self._ask(query, _between(window, as_of), schema)
+        return self._ask(query, _between(window, as_of, every), schema)
+
+    def served(
+        self, files: Sequence[str], outcomes: Sequence[str] | None, model: str, window: Window, as_of: datetime | None
+    ) -> int:
+        served = _SERVED.format(predictions=_rows(PREDICTION, files, model))
+        query = f"WITH {served} SELECT count(*) AS n FROM served"
+        if outcomes is not None:
+            newest = _NEWEST.format(outcomes=_rows(OUTCOME, outcomes, model))
+            query = f"WITH {served}, {newest} SELECT count(*) AS n FROM newest"
+        return int(self._ask(query, _between(window, as_of), pa.schema([("n", pa.int64())]))["n"][0].as_py())
 
     def delays(
         self, files: Sequence[str], outcomes: Sequence[str], model: str, window: Window, as_of: datetime | None
@@ -149,6 +172,7 @@ class LakeQueries:
             shadows=_rows(SHADOW, shadows, model),
             newest=_NEWEST.format(outcomes=_rows(OUTCOME, outcomes, model)),
             join_newest=_JOIN_NEWEST,
+            compared=_COMPARED,
         )
         return self._ask(query, {"rollout": rollout, "as_of": as_of}, pa.schema(_PAIR_COLUMNS))
 
@@ -180,8 +204,8 @@ class LakeQueries:
         return cursor
 
 
-def _between(window: Window, as_of: datetime | None) -> dict[str, datetime | None]:
-    return {"start": window.start, "end": window.end, "as_of": as_of}
+def _between(window: Window, as_of: datetime | None, every: int = 1) -> dict[str, Any]:
+    return {"start": window.start, "end": window.end, "as_of": as_of, "every": every}
 
 
 def _rows(kind: str, files: Sequence[str], model: str) -> str:

@@ -32,6 +32,7 @@ def split(
     embargo: float,
     min_rows: int,
     exclude: Sequence[Window] = (),
+    unlabelled: int = 0,
 ) -> TrainingSet:
     """Split rows of `Lake.labelled` by event time: train | embargo | hold-out | immature.
 
@@ -43,6 +44,7 @@ def split(
             training rows and the hold-out, so that no training row's outcome became known during the hold-out.
         min_rows: fewest training rows.
         exclude: windows with a broken feed, left out of both.
+        unlabelled: rows without a known outcome that were served and are not in the table; only told.
 
     Raises:
         InputError: not enough rows; says how many there are and how many it takes.
@@ -52,7 +54,7 @@ def split(
 
     ripe = now - timedelta(seconds=embargo)
     cut = ripe - timedelta(seconds=holdout)
-    excluded = {"outcome not known": table.num_rows}
+    excluded = {"outcome not known": unlabelled + table.num_rows}
     table = table.filter(table["outcome"].is_valid())
     excluded["outcome not known"] -= table.num_rows
     for window in exclude:

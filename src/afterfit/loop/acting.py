@@ -147,9 +147,11 @@ class Actor:
         loop = self._loop
         config = loop.config(book.model)
         begin = BEGINNING if config.retrain.recency is None else now - timedelta(seconds=config.retrain.recency)
-        table = loop.home.lake.labelled(book.model, Window(begin, now), features=champion.features, as_of=now)
+        lake, window = loop.home.lake, Window(begin, now)
+        table = lake.labelled(book.model, window, features=champion.features, as_of=now, known=True)
         return split(
             table,
+            unlabelled=lake.served(book.model, window, as_of=now) - table.num_rows,
             now=now,
             recency=config.retrain.recency,
             holdout=config.retrain.holdout,
@@ -165,14 +167,16 @@ class Actor:
             return
         candidate, champion = loop.home.store.version(book.model, state.candidate), loop.champion(book)
         begin = max(v.data_to or v.created_at for v in (candidate, champion))
-        table = loop.home.lake.labelled(book.model, Window(begin, now), features=champion.features, as_of=now)
+        table = loop.home.lake.labelled(
+            book.model, Window(begin, now), features=champion.features, as_of=now, known=True
+        )
         if redacted(champion, candidate):
             table = table.slice(0, 0)
         loop.home.jobs.start(
             entry.id,
             "gate",
             {"model": book.model, "candidate": candidate.folder, "champion": champion.folder},
-            {"holdout": table.filter(table["outcome"].is_valid())},
+            {"holdout": table},
             loop.config(book.model).retrain.time_limit,
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from afterfit.errors import InputError
 from afterfit.home import Home
 from afterfit.loop.answers import answers, labelled_rows
-from afterfit.loop.windows import of_version
+from afterfit.loop.windows import LOOKED_AT, of_version
 from afterfit.monitoring.cause import Cause, cause
 from afterfit.monitoring.checks import check_window
 from afterfit.monitoring.columns import columns_of, kinds_of
@@ -69,7 +69,9 @@ def _rows(home: Home, champion: ModelVersion, window: Window, now: datetime) -> 
     """Features, outcome and answers of the rows of a stretch of time that the champion answered."""
     import pandas as pd
 
-    table = home.lake.labelled(champion.model, window, features=champion.features, as_of=now)
+    table = home.lake.labelled(
+        champion.model, window, features=champion.features, as_of=now, known=True, most=LOOKED_AT
+    )
     outcome, rows = labelled_rows(of_version(table, champion))
     prediction, scores = answers(rows, champion)
     columns: dict[str, Any] = dict(columns_of(rows, champion.features))

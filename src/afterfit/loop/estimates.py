@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from afterfit.home import Home
 from afterfit.loop.answers import answers, features_of, labelled_rows
-from afterfit.loop.windows import of_version
+from afterfit.loop.windows import LOOKED_AT, of_version
 from afterfit.ports import Monitor
 from afterfit.records import ModelVersion, Window
 from afterfit.stats.audit import Audit, audit
@@ -62,7 +62,9 @@ class Estimates:
         return self._learned[place][1]
 
     def _learn(self, champion: ModelVersion, window: Window, now: datetime) -> Estimator | None:
-        table = self._home.lake.labelled(champion.model, window, features=champion.features, as_of=now)
+        table = self._home.lake.labelled(
+            champion.model, window, features=champion.features, as_of=now, known=True, most=LOOKED_AT
+        )
         outcome, mine = labelled_rows(of_version(table, champion))
         prediction, scores = answers(mine, champion)
         try:

@@ -17,7 +17,7 @@ from afterfit.home import Home
 from afterfit.loop.answers import answers, labelled_rows, meant
 from afterfit.loop.cause import cause_of, in_short
 from afterfit.loop.estimates import Estimates
-from afterfit.loop.windows import Windows, grid, of_version, seconds
+from afterfit.loop.windows import LOOKED_AT, Windows, grid, of_version, seconds
 from afterfit.monitoring.budget import of_losses, of_meaning
 from afterfit.monitoring.cause import Cause
 from afterfit.monitoring.checks import is_healthy
@@ -92,8 +92,8 @@ class Outcomes:
         self, book: Book, champion: ModelVersion, config: ModelConfig, window: Window, now: datetime
     ) -> list[Incident]:
         """One mature window: its losses are kept, and the champion is judged by all its windows so far."""
-        table = self._home.lake.labelled(book.model, window, features=champion.features, as_of=now)
-        numbers = self._numbers(champion, table, window)
+        table = self._labelled(champion, window, now)
+        numbers = self._numbers(champion, table, window, now)
         findings = self._findings(book, champion, config, window, table, now)
         if not self._home.store.add_window(book.model, "performance", window, findings, numbers):
             return []
@@ -125,10 +125,17 @@ class Outcomes:
         ages = np.where(observed, known, now.timestamp()) - time
         return DelayCurve.learn(np.maximum(ages, 0.0), observed, hint=config.outcome_delay)
 
-    def _numbers(self, champion: ModelVersion, table: pa.Table, window: Window) -> dict[str, float]:
+    def _labelled(self, champion: ModelVersion, window: Window, now: datetime) -> pa.Table:
+        lake, features = self._home.lake, champion.features
+        return lake.labelled(champion.model, window, features=features, as_of=now, known=True, most=LOOKED_AT)
+
+    def _numbers(self, champion: ModelVersion, table: pa.Table, window: Window, now: datetime) -> dict[str, float]:
         """Losses of all answers, and of the champion's own beside what was estimated of them."""
         outcome, rows = labelled_rows(table)
-        numbers = {"n": float(table.num_rows), "labelled": float(rows.num_rows)}
+        n, labelled = (
+            self._home.lake.served(champion.model, window, as_of=now, known=known) for known in (False, True)
+        )
+        numbers = {"n": float(n), "labelled": float(labelled)}
         if rows.num_rows:
             task, classes, scale = champion.task, champion.classes, champion.loss_scale
             prediction, scores = answers(rows, champion)
@@ -178,8 +185,7 @@ class Outcomes:
         step, start = timedelta(seconds=config.window), past.start
         while start < past.end:
             window = Window(start, start + step)
-            table = self._home.lake.labelled(champion.model, window, features=champion.features, as_of=now)
-            self._add(known, champion, window, table)
+            self._add(known, champion, window, self._labelled(champion, window, now))
             start = window.end
 
     def _add(self, known: _Champion, champion: ModelVersion, window: Window, table: pa.Table) -> None:

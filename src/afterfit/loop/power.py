@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from afterfit.loop.conductor import Loop
-from afterfit.loop.windows import seconds
+from afterfit.loop.windows import LOOKED_AT, seconds
 from afterfit.monitoring.budget import of_inputs
 from afterfit.monitoring.checks import is_healthy
 from afterfit.monitoring.columns import columns_of
@@ -33,7 +33,7 @@ def power_of(loop: Loop, model: str, *, seed: int = 0, tell: Callable[[int, int]
     reference = loop.senses.reference(champion)
     alpha = of_inputs(config) * (WHOLE if reference.segments else 1.0)
     known = [
-        (window, int(numbers["n"]))
+        (window, min(int(numbers["n"]), LOOKED_AT))
         for window, findings, numbers in loop.home.store.windows(model, "drift")
         if numbers.get("n") and is_healthy(findings)
     ]
@@ -58,5 +58,5 @@ def _newest(known: list[tuple[Window, int]]) -> list[Window]:
 
 
 def _read(loop: Loop, champion: ModelVersion, window: Window) -> Healthy:
-    table = loop.home.lake.predictions(champion.model, window, features=champion.features)
+    table = loop.home.lake.predictions(champion.model, window, features=champion.features, most=LOOKED_AT)
     return Healthy(window.start.timestamp(), columns_of(table, champion.features), seconds(table["time"]))

@@ -21,7 +21,7 @@ from afterfit.loop.answers import scores_of
 from afterfit.loop.estimates import harm
 from afterfit.loop.judging import Proposed
 from afterfit.loop.outcomes import TOLERANCE, Outcomes, labelled_since
-from afterfit.loop.windows import Windows, seconds
+from afterfit.loop.windows import LOOKED_AT, Windows, seconds
 from afterfit.monitoring.budget import of_inputs
 from afterfit.monitoring.checks import is_healthy
 from afterfit.monitoring.columns import Columns, columns_of, kinds_of
@@ -89,16 +89,17 @@ class Senses:
         self, book: Book, champion: ModelVersion, config: ModelConfig, window: Window, now: datetime
     ) -> list[Incident]:
         store, model = self._home.store, config.name
-        table = self._home.lake.predictions(model, window, features=champion.features)
-        lost = self._home.lake.lost(model, window)
-        if (gap := incomplete(table.num_rows, lost)) is not None:
-            numbers = {"n": float(table.num_rows), "completeness": share(table.num_rows, lost)}
+        lake = self._home.lake
+        n, lost = lake.served(model, window), lake.lost(model, window)
+        numbers = {"n": float(n), "completeness": share(n, lost)}
+        if (gap := incomplete(n, lost)) is not None:
             if not store.add_window(model, "drift", window, [gap], numbers):
                 return []
             return self._windows.group([gap], champion, window, now, ("quality", "drift"))
-        if table.num_rows == 0:
+        if n == 0:
             store.add_window(model, "drift", window, [], {"n": 0.0})
             return []
+        table = lake.predictions(model, window, features=champion.features, most=LOOKED_AT)
         columns = columns_of(table, champion.features)
         recent = self._recent_of(model, champion, config, window)
         times, alpha, together = seconds(table["time"]), of_inputs(config), self._together_of(champion)
@@ -114,7 +115,6 @@ class Senses:
             moved = [f.column for f in findings if f.drifted]
             findings += check_joint(together, columns, alpha=alpha * SHARE, moved=moved, times=times, trees=False)
         findings = weighted(findings, read_importance(champion.folder))
-        numbers = {"n": float(table.num_rows), "completeness": share(table.num_rows, lost)}
         numbers |= self.outcomes.estimates.of_window(champion, table, now)
         if not store.add_window(model, "drift", window, findings, numbers):
             return []  # another process looked at it first
@@ -162,7 +162,7 @@ class Senses:
                 if numbers.get("n") and is_healthy(findings) and seen.start < window.start
             ]
             for seen in healthy[-REMEMBERED:]:
-                table = self._home.lake.predictions(model, seen, features=champion.features)
+                table = self._home.lake.predictions(model, seen, features=champion.features, most=LOOKED_AT)
                 self._recent[model].append(self._seen(champion, seen, columns_of(table, champion.features)))
         return self._recent[model]
 

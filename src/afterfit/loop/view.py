@@ -10,6 +10,7 @@ from typing import Any
 from afterfit.adapters.model_folder import read_importance
 from afterfit.errors import InputError
 from afterfit.loop.conductor import Loop
+from afterfit.loop.windows import LOOKED_AT
 from afterfit.monitoring.budget import of_inputs
 from afterfit.monitoring.columns import columns_of, profile_columns
 from afterfit.monitoring.drift import PREDICTION
@@ -73,7 +74,8 @@ def newest(loop: Loop, model: str) -> View:
         )
     window, findings, _ = seen[-1]
     reference = loop.senses.reference(champion)
-    rows = columns_of(loop.home.lake.predictions(model, window, features=champion.features), champion.features)
+    table = loop.home.lake.predictions(model, window, features=champion.features, most=LOOKED_AT)
+    rows = columns_of(table, champion.features)
     now = profile_columns(rows, champion.features)
     pairs = {name: (before, now.columns.get(name)) for name, before in reference.profile.columns.items()}
     weighed = tuple(beside(findings, read_importance(champion.folder)))
