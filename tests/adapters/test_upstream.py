@@ -32,6 +32,7 @@ class Server:
         self.mood = "calm"
         self.model = model
         self.asked: list[Any] = []
+        self.token: str | None = None  # that it wants
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,6 +44,8 @@ class Server:
                 if outer.mood == "hang":
                     time.sleep(3.0)
                 status, reply = (500, "out of luck") if outer.mood == "refuse" else (200, outer.reply(self.path, body))
+                if outer.token is not None and self.headers["authorization"] != f"Bearer {outer.token}":
+                    status, reply = 401, "who are you"
                 content = reply.encode() if isinstance(reply, str) else json.dumps(reply).encode()
                 self.send_response(status)
                 self.send_header("content-length", str(len(content)))
@@ -130,6 +133,21 @@ def test_what_goes_wrong_is_said(server: Server, mood: str, words: str) -> None:
     server.mood = mood
     with pytest.raises(WorkerError, match=words):
         af.Upstream(f"{server.url}/invocations", classes=[0, 1], timeout=0.3).predict_proba(frame(2)[0])
+
+
+def test_a_token_comes_from_the_environment_and_is_kept_nowhere(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.token, X = "very-secret", frame(2)[0]
+    with pytest.raises(WorkerError, match="refused with 401"):
+        af.Upstream(f"{server.url}/invocations", classes=[0, 1]).predict_proba(X)
+    upstream = af.Upstream(f"{server.url}/invocations", classes=[0, 1], token_env="THEIR_TOKEN")
+    monkeypatch.delenv("THEIR_TOKEN", raising=False)
+    with pytest.raises(WorkerError, match="THEIR_TOKEN, which is not set"):
+        upstream.predict_proba(X)
+    monkeypatch.setenv("THEIR_TOKEN", server.token)
+    assert upstream.predict_proba(X).shape == (2, 2)
+    assert b"very-secret" not in pickle.dumps(upstream)
 
 
 def test_what_cannot_be_one_is_refused() -> None:

@@ -8,6 +8,7 @@ something else by then is found before it is routed.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ class Upstream:
             probabilities then: MLflow models logged with `pyfunc_predict_fn="predict_proba"`; a v2 output `predict_proba`.
         timeout: seconds that a request of at most 200 rows may take. Keep it below the rollout's `timeout`: then a slow
             server costs an answer and not the worker process too.
+        token_env: the environment variable that holds the server's bearer token, where it wants one. Its name is kept with
+            the version, the token nowhere: the processes that register and that serve find it in their environment.
 
     Raises:
         InputError: an unknown protocol, or not an http(s) address.
@@ -45,7 +48,13 @@ class Upstream:
     """
 
     def __init__(
-        self, url: str, *, protocol: str = "mlflow", classes: Sequence[Value] | None = None, timeout: float = 0.9
+        self,
+        url: str,
+        *,
+        protocol: str = "mlflow",
+        classes: Sequence[Value] | None = None,
+        timeout: float = 0.9,
+        token_env: str | None = None,
     ) -> None:
         if protocol not in PROTOCOLS:
             raise InputError(
@@ -58,6 +67,7 @@ class Upstream:
         self.url = url
         self.protocol = protocol
         self.timeout = timeout
+        self.token_env = token_env
         if classes is not None:
             self.classes_ = np.array(classes)
         self._client: httpx.Client | None = None
@@ -86,7 +96,7 @@ class Upstream:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """What is logged as the version's parameters."""
-        return {"url": self.url, "protocol": self.protocol, "timeout": self.timeout}
+        return {"url": self.url, "protocol": self.protocol, "timeout": self.timeout, "token_env": self.token_env}
 
     def body(self, columns: dict[str, list[Value]]) -> dict[str, Any]:
         """The request for these columns, JSON-able."""
@@ -125,7 +135,7 @@ class Upstream:
         if self._client is None:
             self._client = httpx.Client(timeout=self.timeout, trust_env=False)
         try:
-            reply = self._client.post(self.url, json=self.body(columns))
+            reply = self._client.post(self.url, json=self.body(columns), headers=self._headers())
         except httpx.HTTPError as error:
             raise WorkerError(f"{self.url} does not answer: {type(error).__name__}: {error}") from error
         if reply.status_code != 200:
@@ -140,6 +150,17 @@ class Upstream:
         if len(found) != n_rows:
             raise WorkerError(f"{self.url} answered {len(found)} rows, wanted {n_rows}")
         return found
+
+    def _headers(self) -> dict[str, str]:
+        if self.token_env is None:
+            return {}
+        token = os.environ.get(self.token_env)
+        if not token:
+            raise WorkerError(
+                f"{self.url} is asked with the token in the environment variable {self.token_env}, which is not set in this "
+                "process: set it where the gateway and `afterfit.register` run"
+            )
+        return {"authorization": f"Bearer {token}"}
 
     def __del__(self) -> None:
         if getattr(self, "_client", None) is not None:
