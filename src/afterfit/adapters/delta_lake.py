@@ -120,13 +120,16 @@ class DeltaLake:
         files, outcomes = self._files(PREDICTION, model, window), self._files(OUTCOME, model) if known else None
         return self._queries.served(files, outcomes, model, window, as_of)
 
-    def delays(self, model: str, window: Window, *, as_of: datetime | None = None) -> pa.Table:
+    def delays(
+        self, model: str, window: Window, *, as_of: datetime | None = None, most: int | None = None
+    ) -> pa.Table:
         """`time` and `known_time` of the rows of `labelled`, in no order; `known_time` is null where no outcome is known.
 
         Sixteen bytes a row, where a whole row has some hundred: this is asked of months.
         """
         files, outcomes = self._files(PREDICTION, model, window), self._files(OUTCOME, model)
-        return self._queries.delays(files, outcomes, model, window, as_of)
+        every = 1 if most is None else _every(self._queries.served(files, None, model, window, as_of), most)
+        return self._queries.delays(files, outcomes, model, window, as_of, every)
 
     def pairs(self, model: str, rollout: str, *, as_of: datetime | None = None) -> pa.Table:
         """Served rows of one rollout, each with the other version's shadow score and the outcome, ordered by time.

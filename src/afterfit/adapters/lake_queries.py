@@ -151,12 +151,18 @@ class LakeQueries:
         return int(self._ask(query, _between(window, as_of), pa.schema([("n", pa.int64())]))["n"][0].as_py())
 
     def delays(
-        self, files: Sequence[str], outcomes: Sequence[str], model: str, window: Window, as_of: datetime | None
+        self,
+        files: Sequence[str],
+        outcomes: Sequence[str],
+        model: str,
+        window: Window,
+        as_of: datetime | None,
+        every: int,
     ) -> pa.Table:
         served = _SERVED.format(predictions=_rows(PREDICTION, files, model))
         newest = _NEWEST.format(outcomes=_rows(OUTCOME, outcomes, model))
         query = f"WITH {served}, {newest} SELECT s.time, n.known_time FROM served s {_JOIN_NEWEST}"
-        return self._ask(query, _between(window, as_of), pa.schema([("time", TIME), ("known_time", TIME)]))
+        return self._ask(query, _between(window, as_of, every), pa.schema([("time", TIME), ("known_time", TIME)]))
 
     def pairs(
         self,

@@ -119,7 +119,7 @@ class Outcomes:
 
     def _delay(self, model: str, config: ModelConfig, now: datetime) -> DelayCurve:
         window = Window(now - timedelta(days=60), now)
-        table = self._home.lake.delays(model, window, as_of=now)
+        table = self._home.lake.delays(model, window, as_of=now, most=LOOKED_AT)
         time, known = seconds(table["time"]), seconds(table["known_time"])
         observed = ~np.isnan(known)
         ages = np.where(observed, known, now.timestamp()) - time

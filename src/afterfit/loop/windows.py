@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from afterfit.loop.book import Book
 
-LOOKED_AT = 200_000  # rows of a window; of more a share is drawn, so that memory does not grow with traffic
+LOOKED_AT = 100_000  # rows of a window; of more a share is drawn, so that memory does not grow with traffic
 MANY_WINDOWS = 400  # closed windows looked at in one tick; the rest wait for the next
 
 
