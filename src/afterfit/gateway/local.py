@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from afterfit.adapters.onnx_session import GraphScorer
 
 log = logging.getLogger("afterfit.gateway")
-MOST_INLINE = 200  # rows answered at once, in a few milliseconds; more go to a thread, so many at a time, and others go on
+MOST_INLINE = 200  # rows answered at once, in a few milliseconds; of more, so many at a time by a thread
 
 
 def has_graph(target: Target) -> bool:
