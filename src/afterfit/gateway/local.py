@@ -145,7 +145,7 @@ def _load(target: Target) -> GraphScorer:
     from afterfit.adapters.onnx_session import open_graph  # here: a machine without onnxruntime has other lanes
 
     scorer = open_graph(target.folder, target.sha256)
-    give_back()  # half to three quarters of what opening trees takes
+    give_back()  # three quarters of what opening trees takes
     return scorer
 
 
