@@ -449,8 +449,11 @@ def _known(loop: Loop, name: str) -> Any:
 def _say(loop: Loop, name: str, happening: Any, data: Mapping[str, Any]) -> None:
     from afterfit.loop.conductor import describe
 
-    loop.say(name, happening, data, actor=f"person:{getpass.getuser()}", now=_now())
+    entry = loop.say(name, happening, data, actor=f"person:{getpass.getuser()}", now=_now())
     book = loop.book(name)
+    short = book.last("memory_short")
+    if short is not None and short.number > entry.number:
+        out.print(f"[yellow]warning:[/yellow] {escape(short.data['title'])}")
     out.print(f"{escape(name)} is {escape(describe(book.state))}")
 
 

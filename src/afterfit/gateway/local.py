@@ -18,14 +18,14 @@ from afterfit.errors import StoreError, WorkerError
 from afterfit.gateway.breaker import Breaker
 from afterfit.gateway.memory import give_back
 from afterfit.gateway.signature import Columns
-from afterfit.gateway.workers import MOST_ROWS, SERVED, AbsentError, Answer
+from afterfit.gateway.workers import MOST_ROWS, SERVED, AbsentError, Answer, joined, pieces
 from afterfit.records import Target
 
 if TYPE_CHECKING:
     from afterfit.adapters.onnx_session import GraphScorer
 
 log = logging.getLogger("afterfit.gateway")
-MOST_INLINE = 200  # rows answered at once, in a few milliseconds; more go to a thread, and others go on meanwhile
+MOST_INLINE = 200  # rows answered at once, in a few milliseconds; of more, so many at a time by a thread
 
 
 def has_graph(target: Target) -> bool:
@@ -114,7 +114,7 @@ class Local:
             return answer
         self._large += 1
         try:
-            asked = asyncio.get_running_loop().run_in_executor(self._thread, self._scorer.answer, columns)
+            asked = asyncio.get_running_loop().run_in_executor(self._thread, _answered, self._scorer, columns, n_rows)
             return await asyncio.wait_for(asked, max(patience or 0.0, timeout * -(-n_rows // MOST_ROWS)))
         except TimeoutError as error:
             raise WorkerError(f"timeout: {self.name} did not answer {n_rows} rows within its time") from error
@@ -144,4 +144,11 @@ class Local:
 def _load(target: Target) -> GraphScorer:
     from afterfit.adapters.onnx_session import open_graph  # here: a machine without onnxruntime has other lanes
 
-    return open_graph(target.folder, target.sha256)
+    scorer = open_graph(target.folder, target.sha256)
+    give_back()  # three quarters of what opening trees takes
+    return scorer
+
+
+def _answered(scorer: GraphScorer, columns: Columns, n_rows: int) -> Answer:
+    """In pieces, for what is under way in a graph grows with the rows, in the memory that all versions here share."""
+    return joined([scorer.answer(piece) for _, piece in pieces(columns, n_rows, MOST_INLINE)])

@@ -9,8 +9,9 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -147,18 +148,12 @@ class Worker:
         n_rows = len(next(iter(columns.values()), ()))
         if n_rows <= MOST_ROWS:
             return await self._call(columns, n_rows, timeout, patience, priority=priority, alone=alone)
-        predictions: list[Value] = []
-        scores: list[list[float]] | None = None
+        answers: list[Answer] = []
         until = None if patience is None else time.monotonic() + patience
-        for start in range(0, n_rows, MOST_ROWS):
-            piece = {k: v[start : start + MOST_ROWS] for k, v in columns.items()}
-            size = min(MOST_ROWS, n_rows - start)
+        for size, piece in pieces(columns, n_rows, MOST_ROWS):
             left = None if until is None else max(0.0, until - time.monotonic())
-            got = await self._call(piece, size, timeout, left, priority=priority, alone=alone)
-            predictions += got[0]
-            if got[1] is not None:
-                scores = [*(scores or ()), *got[1]]
-        return predictions, scores
+            answers.append(await self._call(piece, size, timeout, left, priority=priority, alone=alone))
+        return joined(answers)
 
     async def _call(
         self, columns: Columns, n_rows: int, timeout: float, patience: float | None, *, priority: int, alone: bool
@@ -359,6 +354,19 @@ class Worker:
         self._in_hand = []
         self._waiting = [call for call in self._waiting if not call.future.done()]
         heapq.heapify(self._waiting)
+
+
+def pieces(columns: Columns, n_rows: int, most: int) -> Iterator[tuple[int, Columns]]:
+    """(rows, columns) of each part of a large request, of at most so many rows."""
+    for start in range(0, n_rows, most):
+        part = slice(start, start + most)
+        yield min(most, n_rows - start), {name: values[part] for name, values in columns.items()}
+
+
+def joined(answers: Sequence[Answer]) -> Answer:
+    """The answers to the pieces as one."""
+    scores = [scores for _, scores in answers if scores is not None]
+    return list(chain.from_iterable(p for p, _ in answers)), list(chain.from_iterable(scores)) if scores else None
 
 
 def _joined(batch: Sequence[_Call]) -> Columns:

@@ -9,7 +9,6 @@ from typing import Any
 
 import uuid_utils
 
-from afterfit.adapters.expected_memory import expected_memory
 from afterfit.config import ModelConfig
 from afterfit.errors import AfterfitError, InputError, LifecycleError, UnknownNameError
 from afterfit.home import Home
@@ -17,12 +16,14 @@ from afterfit.lifecycle import Command, Happening, Phase, State
 from afterfit.loop.acting import Actor
 from afterfit.loop.book import Book
 from afterfit.loop.judging import Proposed, judge_candidate
+from afterfit.loop.memory import refuse_large, shortage
 from afterfit.loop.sensing import Senses
 from afterfit.monitoring.cause import Cause
 from afterfit.ports import Drained
 from afterfit.records import Entry, ModelVersion
 
 log = logging.getLogger("afterfit.loop")
+LOADING = (Happening.DEPLOYED, Happening.FAST_TRACKED, Happening.TRAINED, Happening.PROMOTED)  # of a version
 
 
 class Loop:
@@ -117,9 +118,19 @@ class Loop:
 
     def happen(self, book: Book, proposed: Proposed, *, actor: str, now: datetime) -> Entry:
         """Ledger first, then the commands."""
+        known = book.state.candidate
         entry, _ = book.event(proposed.happening, proposed.data, at=now, actor=actor, id=str(uuid_utils.uuid7()))
+        if proposed.happening in LOADING and proposed.data["version"] != known:
+            self._warn_of_memory(book, int(proposed.data["version"]), now)
         self._finish(book, now)
         return entry
+
+    def _warn_of_memory(self, book: Book, version: int, now: datetime) -> None:
+        """Told before a version is loaded; not refused, since more may be free by then."""
+        title = shortage(self.home.store.version(book.model, version))
+        if title:
+            book.fact("memory_short", {"version": version, "title": title}, at=now)
+            self.home.notifier.notify("memory is short", title, severity="warning", model=book.model)
 
     def _look_after(self, book: Book, now: datetime) -> None:
         self._finish(book, now)
@@ -213,7 +224,7 @@ class Loop:
     def _refuse_unfit(self, book: Book, happening: Happening, version: ModelVersion) -> None:
         if version.version == book.state.champion:
             raise LifecycleError(f"version {version.version} of {book.model} is the champion already")
-        self._refuse_large(version)
+        refuse_large(version, self.config(book.model).worker_memory)
         if book.state.champion is None or happening is not Happening.PROMOTED:
             return
         wanted = {f.name for f in self.champion(book).features}
@@ -227,15 +238,6 @@ class Loop:
         down = self.problems(book.model, version.version)
         if down:
             raise InputError(f"version {version.version} does not answer in the gateway: {down}")
-
-    def _refuse_large(self, version: ModelVersion) -> None:
-        """A process that will be killed for its memory need not be started."""
-        most, expected = self.config(version.model).worker_memory, expected_memory(version.folder)
-        if most is not None and expected is not None and expected > most:
-            raise InputError(
-                f"version {version.version} of {version.model} is expected to take {expected:.0f} MB, by the size of its files; "
-                f"worker_memory lets it take {most:.0f} MB. Raise it in afterfit.toml, or register a smaller model"
-            )
 
     def _refuse_dead_end(self, book: Book) -> None:
         """Promise 6: a rollback is refused before it is begun, not found impossible half way."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from afterfit.adapters.expected_memory import expected_memory
+from afterfit.adapters.expected_memory import expected_memory, free_memory
 from afterfit.adapters.tls import server_context
 from afterfit.adapters.token_store import TokenStore, refuse_open
 from afterfit.config import Config
@@ -15,6 +15,7 @@ from afterfit.errors import AfterfitError
 from afterfit.home import Home
 from afterfit.loop.conductor import Loop, describe
 from afterfit.loop.estimates import audit_of
+from afterfit.loop.memory import in_words
 from afterfit.loop.view import losses_of, said
 from afterfit.monitoring.completeness import share
 
@@ -103,10 +104,12 @@ def _memory(name: str, gateways: list[dict[str, Any]]) -> str | None:
 
 
 def _expected(loop: Loop, name: str) -> str | None:
-    """What the processes of the newest versions will take, told whether they are loaded or not."""
+    """What the newest versions will take, told whether they are loaded or not."""
     newest = loop.home.store.versions(name)[-3:]
-    found = [(v.version, megabytes) for v in newest if (megabytes := expected_memory(v.folder)) is not None]
-    return ", ".join(f"version {v} {megabytes:.0f} MB" for v, megabytes in found) or None
+    if not newest:
+        return None
+    told = [f"version {v.version} {in_words(expected_memory(v.folder))}" for v in newest]
+    return f"{', '.join(told)}; {free_memory():.0f} MB are free"
 
 
 def _lane(loop: Loop, champion: int | None, name: str) -> str | None:
