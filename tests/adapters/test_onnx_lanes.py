@@ -131,6 +131,15 @@ CASES: Mapping[str, Case] = {
     "dummy, most frequent of three": Case(DummyClassifier(strategy="most_frequent"), "texts", X),
     "dummy, value": Case(DummyRegressor(strategy="median"), "value", X),
     "logistic": Case(make_pipeline(filled(), LogisticRegression(max_iter=500)), "binary", X),
+    "logistic, nulls marked": Case(
+        make_pipeline(
+            make_column_transformer((make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()), NUMBERS)),
+            LogisticRegression(),
+        ),
+        "binary",
+        X,
+    ),
+    "nothing to mark": Case(make_pipeline(SimpleImputer(add_indicator=True), LogisticRegression()), "binary", BARE),
     "logistic, three classes": Case(
         make_pipeline(one_hot(min_frequency=0.1), LogisticRegression(max_iter=500)), "texts", X
     ),
