@@ -131,6 +131,15 @@ CASES: Mapping[str, Case] = {
     "dummy, most frequent of three": Case(DummyClassifier(strategy="most_frequent"), "texts", X),
     "dummy, value": Case(DummyRegressor(strategy="median"), "value", X),
     "logistic": Case(make_pipeline(filled(), LogisticRegression(max_iter=500)), "binary", X),
+    "logistic, nulls marked": Case(
+        make_pipeline(
+            make_column_transformer((make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()), NUMBERS)),
+            LogisticRegression(),
+        ),
+        "binary",
+        X,
+    ),
+    "nothing to mark": Case(make_pipeline(SimpleImputer(add_indicator=True), LogisticRegression()), "binary", BARE),
     "logistic, three classes": Case(
         make_pipeline(one_hot(min_frequency=0.1), LogisticRegression(max_iter=500)), "texts", X
     ),
@@ -242,7 +251,7 @@ def test_a_row_that_the_model_refuses_is_refused_with_its_words() -> None:
     for change in ({"c": ["EWR"]}, {"hour": [99]}):
         with pytest.raises(WorkerError, match="Found unknown categories"):
             fast.answer(row | change)
-        with pytest.raises(WorkerError, match="returned NaN or infinity"):
+        with pytest.raises(WorkerError, match="refuses such a row, as it did one of its trial at registration: "):
             fast.answer({k: [*(row | change)[k], *v] for k, v in row.items()})
 
 
@@ -301,6 +310,7 @@ def halved(X: Any) -> Any:
     [
         (KNeighborsClassifier(), BARE, NUMPY, "may answer another class than the one of the largest score"),
         (Own(), BARE, NUMPY, "Own may answer another class"),
+        (make_pipeline(StandardScaler(), Own()), BARE, NUMPY, "no graph: Own may answer another class"),
         (ByName(), BARE, PYTHON, "the numpy lane differs on 20 of 20 rows"),
         (make_pipeline(FunctionTransformer(halved), LogisticRegression()), BARE, NUMPY, "a function of yours"),
         (
@@ -310,7 +320,7 @@ def halved(X: Any) -> Any:
             "yours",
         ),
     ],
-    ids=["neighbours", "own classifier", "by name", "own function", "own function of texts"],
+    ids=["neighbours", "own classifier", "own classifier last", "by name", "own function", "own function of texts"],
 )
 def test_what_has_no_graph_says_why(model: Any, X: pd.DataFrame, lane: str, why: str) -> None:
     record, graph, _ = chosen(model, "binary", X)

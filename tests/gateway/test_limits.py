@@ -191,7 +191,8 @@ def test_a_model_that_quotes_the_row_is_cut_short(tmp_path: Path, caplog: pytest
     async def act(client: httpx.AsyncClient) -> None:
         reply = await client.post(PREDICT, json=rows(1, 0.125))
         assert reply.status_code == 503
-        assert "version 1 of m could not answer: version 1 raised ValueError; try again" in reply.text
+        assert "version 1 of m could not answer: version 1 raised ValueError (the row may be to blame: " in reply.text
+        assert "`failure` of the logged prediction says more); try again" in reply.text
         assert NAME not in reply.text
         assert "0.125" not in reply.text
 

@@ -83,6 +83,19 @@ def test_missing_extra_and_no_row_at_all() -> None:
     assert problems(None) == ["row 1: wanted an object of features, found null"]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "inside", "outside"), [("int16", 32767, 32768), ("UInt8", 0, -1), ("uint64", 2**62, -1)]
+)
+def test_a_whole_number_must_fit_the_type_of_training(dtype: str, inside: int, outside: int) -> None:
+    signature = Signature([Feature("n", "integer", dtype)])
+    for value in (inside, float(inside)):
+        body = json.dumps({"rows": [{"n": value}]}).encode()
+        assert predict_request(body, signature, NOW).columns == {"n": [value]}
+    for wrong in (outside, float(outside)):
+        with pytest.raises(SignatureError, match=rf"row 0: feature 'n': wanted integer from -?\d+ to \d+ \({dtype} in"):
+            predict_request(json.dumps({"rows": [{"n": wrong}]}).encode(), signature, NOW)
+
+
 def test_ten_problems_are_enough() -> None:
     with pytest.raises(SignatureError) as caught:
         Signature(FEATURES).columns([{}] * 100)
@@ -109,6 +122,8 @@ def test_who_accepts_the_rows_of_whom() -> None:
     assert not base.accepts_all_of(Signature(FEATURES[:2]))
     assert not Signature([Feature("maybe", "number", "float64")]).accepts_all_of(base)
     assert not Signature([Feature("num", "integer", "int64")]).accepts_all_of(base)
+    assert not Signature([Feature("int", "integer", "int16")]).accepts_all_of(base)
+    assert Signature([Feature("n", "integer", "int16")]).accepts_all_of(Signature([Feature("n", "integer", "uint8")]))
 
 
 JSON = st.recursive(

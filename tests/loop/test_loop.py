@@ -151,6 +151,8 @@ def test_a_first_version_without_a_hold_out_does_not_go_live(world: World) -> No
     assert book.state.champion is None
     assert failed is not None
     assert failed.data["verdict"]["outlook"] == "no_data"
+    assert failed.data["why"]
+    assert status(world.loop, world.now)["models"]["m"]["last_event"].endswith(f": {failed.data['why']}")
     world.say(Happening.PROMOTED, version=1, why="I answer for it")
     assert world.loop.book("m").state.champion == 1
 

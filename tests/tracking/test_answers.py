@@ -140,6 +140,13 @@ def test_before_the_first_crown_nothing_was_live() -> None:
     assert "nothing is live" in why([], []).text
 
 
+def test_a_first_version_that_did_not_pass_its_gate_says_why() -> None:
+    failed = (0.2, H.GATE_FAILED, verdict("not shown to be better than a trivial predictor"))
+    found = why(ledger(*FIRST[:2], failed), VERSIONS)
+    assert (found.version, [link.name for link in found.why]) == (None, ["gate_failed"])
+    assert "gate failed: not shown to be better than a trivial predictor" in found.text
+
+
 def test_after_a_rollback_the_old_way_and_the_reason_are_told() -> None:
     entries = ledger(
         *PROMOTED,

@@ -50,6 +50,9 @@ def test_each_kind_of_column_is_named_with_its_dtype_and_nulls() -> None:
         (pd.Categorical([1]), "astype(str)"),
         (np.array([1j]), "complex128"),
         (np.array([np.inf]), "infinite in 1 of 1 rows"),
+        (np.array([2**63], dtype="uint64"), "reaches 9223372036854775808: a request carries whole numbers up to"),
+        (pd.array([1, 2], dtype="int64[pyarrow]"), 'convert_dtypes(dtype_backend="numpy_nullable")'),
+        (pd.array([1.5], dtype="double[pyarrow]"), "of type double[pyarrow]"),
     ],
 )
 def test_what_a_request_cannot_carry_is_refused_with_advice(column: object, words: str) -> None:

@@ -116,11 +116,20 @@ class _Codes(dict[Value, float]):
 
 def column_of(feature: Feature) -> Column:
     """How a feature that is no text gets into the matrix."""
-    kind = feature.dtype.lower()
-    if feature.kind == "integer" and kind != "int64":
-        bounds = np.iinfo(kind)
-        return Column(feature.name, bounds=(float(bounds.min), float(bounds.max)))
+    if feature.kind == "integer" and feature.dtype.lower() != "int64":
+        low, high = bounds_of(feature)
+        return Column(feature.name, bounds=(float(low), float(high)))
     return Column(feature.name, single=feature.dtype in NARROW)
+
+
+def bounds_of(feature: Feature) -> tuple[int, int]:
+    """The smallest and the largest whole number that a feature may be: of its type in training, and of a request's 64 bits.
+
+    >>> bounds_of(Feature("age", "integer", "UInt8"))
+    (0, 255)
+    """
+    limits = np.iinfo(feature.dtype.lower())
+    return max(int(limits.min), -(2**63)), min(int(limits.max), 2**63 - 1)
 
 
 def width_of(classes: Sequence[Value] | None) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from afterfit.adapters.lane import bounds_of
 from afterfit.records import Feature, Value
 
 MOST_KNOWN = 4_000  # rows of the hold-out, evenly spaced
@@ -88,7 +89,7 @@ def _numbers(feature: Feature, values: np.ndarray, thresholds: np.ndarray) -> It
     )
     told = np.concatenate([distinct[:1], distinct[-1:], around, some])
     if feature.kind == "integer":
-        yield from (int(v) for v in np.unique(np.floor(told[np.abs(told) < 2.0**62])) if _fits(int(v), feature.dtype))
+        yield from (int(v) for v in np.unique(np.floor(told[np.abs(told) < 2.0**62])) if _fits(int(v), feature))
         return
     told = np.concatenate([told, np.float32(told).astype(float)])
     told = told[np.isfinite(told)]
@@ -103,9 +104,9 @@ def _strange(feature: Feature, values: Sequence[Value]) -> Iterator[Value]:
         some = next((v for v in values if isinstance(v, str)), "")
         yield from dict.fromkeys((*_TEXTS, some.swapcase(), f"{some} "))
     elif feature.kind == "integer":
-        yield from (v for v in _INTEGERS if _fits(v, feature.dtype))
+        yield from (v for v in _INTEGERS if _fits(v, feature))
 
 
-def _fits(value: int, dtype: str) -> bool:
-    bounds = np.iinfo(dtype.lower()) if "int" in dtype.lower() else np.iinfo(np.int64)
-    return int(bounds.min) <= value <= int(bounds.max)
+def _fits(value: int, feature: Feature) -> bool:
+    low, high = bounds_of(feature)
+    return low <= value <= high

@@ -88,7 +88,7 @@ def _chosen(scorer: Scorer, version: ModelVersion, known: pd.DataFrame) -> tuple
 def _graph(model: Any, version: ModelVersion) -> tuple[bytes | None, tuple[Column, ...], str]:
     """(graph, columns, why there is none)."""
     if version.classes is not None and not predicts_by_argmax(model):
-        return None, (), f"no graph: {type(model).__name__} may answer another class than the one of the largest score"
+        return None, (), f"no graph: {_last(model)} may answer another class than the one of the largest score"
     try:
         from afterfit.adapters.onnx_graph import RefusedError
         from afterfit.adapters.onnx_model import compile_model
@@ -105,6 +105,11 @@ def _graph(model: Any, version: ModelVersion) -> tuple[bytes | None, tuple[Colum
     except Exception as error:  # noqa: BLE001  insides of another scikit-learn, or an operator that onnxruntime lacks
         return None, (), f"no graph: {type(error).__name__}: {_short(error)}"
     return graph, columns, ""
+
+
+def _last(model: Any) -> str:
+    """The estimator that gives the answers."""
+    return _last(model.steps[-1][1]) if type(model).__name__ == "Pipeline" else type(model).__name__
 
 
 def _opened(graph: bytes, columns: tuple[Column, ...], version: ModelVersion) -> Ask:

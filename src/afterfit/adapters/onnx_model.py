@@ -187,11 +187,18 @@ def _function(c: Compiler, part: Any, block: Block) -> Block:
 
 def _imputer(c: Compiler, part: Any, block: Block) -> Block:
     values = np.asarray(part.statistics_, dtype=float)
-    if not _is_nan(part.missing_values) or part.add_indicator or not np.isfinite(values).all():
-        raise RefusedError("SimpleImputer with missing_values other than NaN, an indicator, or a column of nulls only")
+    if not _is_nan(part.missing_values) or not np.isfinite(values).all():
+        raise RefusedError("SimpleImputer with missing_values other than NaN, or a column of nulls only")
     x = c.dense(block, part)
-    filled = c.graph.add("Where", c.graph.add("IsNaN", x), c.graph.constant(values.reshape(1, -1)), x)
-    return Block(filled, width=len(values))
+    missing = c.graph.add("IsNaN", x)
+    filled = c.graph.add("Where", missing, c.graph.constant(values.reshape(1, -1)), x)
+    if not part.add_indicator:
+        return Block(filled, width=len(values))
+    nulls = part.indicator_.features_.tolist()  # columns that had one in training; a null elsewhere is filled unmarked
+    if not nulls:
+        return Block(filled, width=len(values))
+    flags = c.graph.double(c.graph.take(missing, nulls))
+    return Block(c.graph.add("Concat", filled, flags, axis=1), width=len(values) + len(nulls))
 
 
 def _is_nan(value: Any) -> bool:

@@ -89,5 +89,8 @@ class GraphScorer:
         return [self._classes[numbers.index(max(numbers))]], [numbers]
 
     def _no_answer(self) -> WorkerError:
-        told = f"; a row of the trial that the model refused too: {self._raises}" if self._raises else ""
-        return WorkerError(f"returned NaN or infinity{told}")
+        if self._raises:
+            return WorkerError(
+                f"the model refuses such a row, as it did one of its trial at registration: {self._raises}"
+            )
+        return WorkerError("returned NaN or infinity")

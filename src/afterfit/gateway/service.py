@@ -158,9 +158,11 @@ class Service:
             await self._commit(failed)
         except StoreError as error:
             self._lose(failed, error)
-        raise NobodyAnsweredError(
-            f"version {lane.champion} of {model} could not answer: {without_row(failed[0].failure or '')}"
-        )
+        failure = failed[0].failure or ""
+        told = without_row(failure)
+        if told != failure:  # the model said something itself, so it is there
+            told += " (the row may be to blame: `failure` of the logged prediction says more)"
+        raise NobodyAnsweredError(f"version {lane.champion} of {model} could not answer: {told}")
 
     def _lose(self, rows: Sequence[Prediction], why: StoreError) -> None:
         """Callers are answered although the log takes nothing: that is counted, and told."""

@@ -14,6 +14,7 @@ from typing import Annotated, Any, cast
 
 import msgspec
 
+from afterfit.adapters.lane import bounds_of
 from afterfit.adapters.packed_row import PackedRow, PackedRows
 from afterfit.errors import InputError, list_known
 from afterfit.feedback.told import kind_of
@@ -56,7 +57,7 @@ class Signature:
     def __init__(self, features: Sequence[Feature], also: Iterable[str] = ()) -> None:
         self._features = {f.name: f for f in features}
         self._allowed = frozenset([*self._features, *also])
-        self._fits = [(f.name, f.nullable, _FITS[f.kind]) for f in features]
+        self._fits = [(f.name, f.nullable, _fits_of(f)) for f in features]
         self._names = [*self._features, *sorted(self._allowed - self._features.keys())]
         self._decode = _decoder(self._names, self._features)
         self._fields = {name: f"f{i}" for i, name in enumerate(self._names)}  # of what the decoder makes
@@ -110,10 +111,7 @@ class Signature:
     def accepts_all_of(self, other: Signature) -> bool:
         """Whether every row that fits `other` fits this one too, so that it need not be checked twice."""
         theirs = other._features
-        return all(
-            name in theirs and theirs[name].kind == mine.kind and (mine.nullable or not theirs[name].nullable)
-            for name, mine in self._features.items()
-        )
+        return all(name in theirs and _takes_all_of(mine, theirs[name]) for name, mine in self._features.items())
 
     def _is_fine(self, row: Any) -> bool:
         """The quick look that nearly every row passes."""
@@ -133,8 +131,7 @@ class Signature:
             return [f"row {number}: wanted an object of features, found {kind_of(row)}"]
         found = []
         for name, nullable, fits in self._fits:
-            kind = self._features[name].kind
-            value = row.get(name)
+            kind, value = self._features[name].kind, row.get(name)
             if name not in row:
                 found.append(f"row {number}: feature {name!r} is missing; wanted {kind}")
             elif value is None:
@@ -143,7 +140,7 @@ class Signature:
                         f"row {number}: feature {name!r} is null; wanted {kind} (no null was seen in training)"
                     )
             elif not fits(value):
-                found.append(f"row {number}: feature {name!r}: wanted {kind}, found {kind_of(value)}")
+                found.append(f"row {number}: feature {name!r}: {_misfit(self._features[name], value)}")
         for name in row.keys() - self._allowed:
             found.append(f"row {number}: unknown feature {name!r}; {self._known(name)}")
         return found
@@ -165,7 +162,7 @@ def _decoder(names: Sequence[str], features: Mapping[str, Feature]) -> Callable[
         if feature is None:
             fields.append((f"f{i}", Any, msgspec.UNSET))
         else:
-            fields.append((f"f{i}", _TYPES[feature.kind] | None if feature.nullable else _TYPES[feature.kind]))
+            fields.append((f"f{i}", _type_of(feature) | None if feature.nullable else _type_of(feature)))
     rename = {f"f{i}": name for i, name in enumerate(names)}
     row = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, gc=False)
     body = msgspec.defstruct("Checked", [("rows", list[row])], bases=(Body,), forbid_unknown_fields=True, gc=False)  # type: ignore[valid-type]
@@ -178,18 +175,47 @@ def _number(value: Any) -> bool:
     return type(value) is float and math.isfinite(value)
 
 
-def _integer(value: Any) -> bool:
+def _integer(feature: Feature) -> Callable[[Any], bool]:
     """A fraction of zero is fine: JSON of other languages writes 2.0."""
-    if type(value) is float:
-        return value.is_integer() and -(2.0**63) <= value < 2.0**63
-    return type(value) is int and -(2**63) <= value < 2**63
+    low, high = bounds_of(feature)
+    return lambda value: (type(value) is int or (type(value) is float and value.is_integer())) and low <= value <= high
+
+
+def _fits_of(feature: Feature) -> Callable[[Any], bool]:
+    return _integer(feature) if feature.kind == "integer" else _FITS[feature.kind]
+
+
+def _type_of(feature: Feature) -> Any:
+    """What the quick way's decoder reads."""
+    if feature.kind != "integer":
+        return _TYPES[feature.kind]
+    low, high = bounds_of(feature)
+    return Annotated[int, msgspec.Meta(ge=low, le=high)]
+
+
+def _takes_all_of(mine: Feature, other: Feature) -> bool:
+    """Whether every value that fits the other feature fits this one."""
+    if mine.kind != other.kind or (other.nullable and not mine.nullable):
+        return False
+    if mine.kind != "integer":
+        return True
+    (low, high), (lowest, highest) = bounds_of(mine), bounds_of(other)
+    return low <= lowest and highest <= high
+
+
+def _misfit(feature: Feature, value: object) -> str:
+    """What was wanted and found of a value that does not fit; a type of fewer than 64 bits is told with its range."""
+    if feature.kind == "integer" and (feature.dtype.lower() != "int64"):
+        low, high = bounds_of(feature)
+        outside = " outside of it" if type(value) is int else ""
+        return f"wanted integer from {low} to {high} ({feature.dtype} in training), found {kind_of(value)}{outside}"
+    return f"wanted {feature.kind}, found {kind_of(value)}"
 
 
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_TYPES: dict[str, Any] = {"number": _INT64 | float, "integer": _INT64, "boolean": bool, "text": str}  # the quick way's
+_TYPES: dict[str, Any] = {"number": _INT64 | float, "boolean": bool, "text": str}
 _FITS: dict[str, Callable[[Any], bool]] = {
     "number": _number,
-    "integer": _integer,
     "boolean": lambda value: type(value) is bool,
     "text": lambda value: type(value) is str,
 }

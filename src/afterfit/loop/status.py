@@ -18,6 +18,7 @@ from afterfit.loop.estimates import audit_of
 from afterfit.loop.memory import in_words
 from afterfit.loop.view import losses_of, said
 from afterfit.monitoring.completeness import share
+from afterfit.records import Entry
 
 
 def status(loop: Loop, now: datetime) -> dict[str, Any]:
@@ -65,12 +66,18 @@ def _model(loop: Loop, name: str, gateways: list[dict[str, Any]], now: datetime)
         "degraded": _degraded(name, gateways),
         "memory": _memory(name, gateways),
         "expected_memory": _expected(loop, name),
-        "last_event": f"{last.name} at {last.at:%Y-%m-%d %H:%M}" if last else None,
+        "last_event": _event(last) if last else None,
         "incidents": [
             {"id": i.id, "severity": i.severity.value, "title": i.title, "opened_at": i.opened_at.isoformat()}
             for i in loop.home.store.incidents(name, open_only=True)
         ],
     }
+
+
+def _event(entry: Entry) -> str:
+    """What happened last, and why: a first version that did not pass its gate tells it here."""
+    why = entry.data.get("why")
+    return f"{entry.name} at {entry.at:%Y-%m-%d %H:%M}" + (f": {why}" if why else "")
 
 
 def _log(name: str, gateways: list[dict[str, Any]]) -> str | None:

@@ -20,6 +20,8 @@ def as_text(answer: Mapping[str, Any]) -> str:
         lines += _block("data", [_data(answer["data"])])
         lines += _block("evaluation", [_evaluation(answer["evaluation"])])
         lines += _block("version", [_made(answer["made"])])
+    elif answer["why"]:
+        lines += _block("why", [_link(link) for link in answer["why"]])
     lines += _block("last retrained", [_retrained(answer["last_retrained"])])
     lines += _block("rollback", [answer["rollback"]["what"]])
     return "\n".join(lines)

@@ -101,7 +101,7 @@ def _answer(entries: Sequence[Entry], versions: Sequence[ModelVersion], at: date
         since=seen[crowned].entry.at if live is not None and crowned is not None else None,
         until=next((m.entry.at for m in story[len(seen) :] if m.after.champion != live), None),
         weights=state.weights,
-        why=_chain(seen[: crowned + 1], live, entries) if live is not None and crowned is not None else (),
+        why=_reasons(seen, crowned, live, entries),
         made=_made(version),
         params={} if version is None else dict(version.params),
         data=_data(version),
@@ -124,6 +124,15 @@ def _story(events: Sequence[Entry]) -> list[_Moment]:
 def _count_until(story: Sequence[_Moment], at: datetime) -> int:
     """How many events lie up to that moment; the ledger's order counts where clocks of two machines differ."""
     return next((i + 1 for i in reversed(range(len(story))) if story[i].entry.at <= at), 0)
+
+
+def _reasons(
+    seen: Sequence[_Moment], crowned: int | None, live: int | None, entries: Sequence[Entry]
+) -> tuple[Link, ...]:
+    """Why this one is live; where nothing is, what happened last: a first version that did not pass its gate says why."""
+    if live is None:
+        return tuple(_link(m.entry) for m in seen[-1:])
+    return () if crowned is None else _chain(seen[: crowned + 1], live, entries)
 
 
 def _chain(until_crown: Sequence[_Moment], live: int, entries: Sequence[Entry]) -> tuple[Link, ...]:

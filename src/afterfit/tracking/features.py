@@ -41,6 +41,11 @@ def _feature(name: str, column: pd.Series) -> Feature:
     kind = kind_of(column)
     if kind == "number":
         _refuse_infinity(name, column)
+    if kind == "integer" and column.notna().any() and int(column.max()) >= 2**63:
+        raise InputError(
+            f"feature {name!r} reaches {int(column.max())}: a request carries whole numbers up to {2**63 - 1}. Convert it "
+            f"first: frame[{name!r}].astype(str) if it names something, .astype(float) if it counts"
+        )
     return Feature(name, kind, str(column.dtype), bool(column.isna().any()), categories)
 
 
@@ -63,6 +68,11 @@ def kind_of(column: pd.Series) -> str:
     from pandas.api import types
 
     dtype, name = column.dtype, column.name
+    if isinstance(dtype, pd.ArrowDtype):
+        raise InputError(
+            f"feature {name!r} is of type {dtype}, which the serving side can't make again. Fit and register on "
+            'frame.convert_dtypes(dtype_backend="numpy_nullable")'
+        )
     if types.is_bool_dtype(dtype) and not isinstance(dtype, pd.CategoricalDtype):
         return "boolean"
     if types.is_integer_dtype(dtype):

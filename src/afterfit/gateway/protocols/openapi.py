@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from afterfit import __version__
+from afterfit.adapters.lane import bounds_of
 from afterfit.gateway.fleet import Lane
 from afterfit.gateway.protocols.reply import Reply
 from afterfit.gateway.service import Service
+from afterfit.records import Feature
 
 Schema = dict[str, Any]
-_INT64 = {"minimum": -(2**63), "maximum": 2**63 - 1}
 _KINDS: dict[str, Schema] = {
     "number": {"type": "number", "minimum": -1.7e308, "maximum": 1.7e308},
-    "integer": {"type": "integer", **_INT64},
+    "integer": {"type": "integer"},
     "boolean": {"type": "boolean"},
     "text": {"type": "string"},
 }
@@ -59,14 +60,16 @@ def described(lanes: Any, most: int) -> Schema:
 
 def _row(lane: Lane) -> Schema:
     """An object of the champion's features; what only other routed versions want may stand beside them."""
-    known = {f.name: _feature(f.kind, f.nullable) for f in lane.version.features}
+    known = {f.name: _feature(f) for f in lane.version.features}
     others: Schema = {name: {} for names in lane.others.values() for name in sorted(names.names - known.keys())}
     return _object(known | others, required=list(known))
 
 
-def _feature(kind: str, nullable: bool) -> Schema:
-    schema = _KINDS[kind]
-    return schema | {"type": [schema["type"], "null"]} if nullable else schema
+def _feature(feature: Feature) -> Schema:
+    schema = _KINDS[feature.kind]
+    if feature.kind == "integer":
+        schema = schema | dict(zip(("minimum", "maximum"), bounds_of(feature), strict=True))
+    return schema | {"type": [schema["type"], "null"]} if feature.nullable else schema
 
 
 def _object(properties: Schema, required: list[str] | None = None) -> Schema:
