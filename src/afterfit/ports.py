@@ -163,9 +163,7 @@ class Lake(Protocol):
         """How many rows were served, or of those how many have a known outcome."""
         ...
 
-    def delays(
-        self, model: str, window: Window, *, as_of: datetime | None = None, most: int | None = None
-    ) -> pa.Table:
+    def delays(self, model: str, window: Window, *, as_of: datetime | None = None, most: int | None = None) -> pa.Table:
         """`time` and `known_time` of the rows of `labelled`, in no order: little to hold, however many rows there are."""
         ...
 

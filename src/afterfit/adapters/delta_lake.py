@@ -120,9 +120,7 @@ class DeltaLake:
         files, outcomes = self._files(PREDICTION, model, window), self._files(OUTCOME, model) if known else None
         return self._queries.served(files, outcomes, model, window, as_of)
 
-    def delays(
-        self, model: str, window: Window, *, as_of: datetime | None = None, most: int | None = None
-    ) -> pa.Table:
+    def delays(self, model: str, window: Window, *, as_of: datetime | None = None, most: int | None = None) -> pa.Table:
         """`time` and `known_time` of the rows of `labelled`, in no order; `known_time` is null where no outcome is known.
 
         Sixteen bytes a row, where a whole row has some hundred: this is asked of months.
