@@ -72,11 +72,11 @@ logged AS NOT MATERIALIZED (
 
 # The newest shadow score of each row that has one, of another version than the one that served it.
 _SHADOWED = """
-other AS NOT MATERIALIZED (
+other AS (
     SELECT prediction_id, version, status, prediction, scores, latency_ms, logged_at
     FROM {shadows} WHERE rollout = $rollout AND ($as_of IS NULL OR logged_at <= $as_of)
 ),
-shadowed AS NOT MATERIALIZED (
+shadowed AS (
     SELECT l.prediction_id, o.version, o.status, o.prediction, o.scores, o.latency_ms
     FROM logged l JOIN other o ON o.prediction_id = l.prediction_id AND o.version <> l.version
     QUALIFY row_number() OVER (PARTITION BY l.prediction_id ORDER BY o.logged_at DESC, o.version DESC) = 1
