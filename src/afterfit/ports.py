@@ -19,6 +19,7 @@ from afterfit.records import (
     Prediction,
     Routes,
     ShadowScore,
+    Traffic,
     Window,
 )
 
@@ -168,7 +169,11 @@ class Lake(Protocol):
         ...
 
     def pairs(self, model: str, rollout: str, *, as_of: datetime | None = None) -> pa.Table:
-        """Rows of one rollout that were served by one version and shadowed by another, with the outcome."""
+        """Rows of one rollout that one version served and another answered as a shadow, with the known outcome."""
+        ...
+
+    def traffic(self, model: str, rollout: str, *, version: int, since: int, as_of: datetime | None = None) -> Traffic:
+        """What all rows of one rollout count to, and those under the routes `since` and later: `version`'s and others'."""
         ...
 
     def lost(self, model: str, window: Window) -> int:

@@ -176,6 +176,22 @@ class Outcome:
     kind: OutcomeKind = OutcomeKind.OUTCOME
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the served rows of a rollout and their shadow scores count to.
+
+    An attempt is what one version gets at once: rows with the same measured latency, or one row without a latency. Skipped
+    rows and dropped shadows are no attempts. The last three count a part of the rows only: those of the present stage.
+    """
+
+    asked: Mapping[int, int]  # version -> attempts, as the one that was to serve and as a shadow
+    failed: Mapping[int, int]  # version -> those that were errors, timeouts or fallbacks
+    rows: int
+    requests: int  # rows that the version in question was to serve and that were put to it
+    keys: int  # distinct keys of the rows that it was to serve
+    other_keys: int  # distinct keys of the others
+
+
 # --- versions and routes ---------------------------------------------------------------------------------------
 
 

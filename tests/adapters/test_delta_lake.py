@@ -28,7 +28,7 @@ from afterfit.adapters.lake_schema import SCHEMAS, TABLES
 from afterfit.adapters.lake_table import LakeTable
 from afterfit.errors import SetupError, StoreError
 from afterfit.ports import Drained
-from afterfit.records import Feature, Outcome, OutcomeKind, Prediction, Role, Status, Window
+from afterfit.records import Feature, Outcome, OutcomeKind, Prediction, Role, Status, Traffic, Window
 from tests.adapters.log_rows import MODEL, START, YEAR, hour, outcome, prediction, shadow, write
 
 KINDS_OF_FEATURES = (
@@ -71,6 +71,7 @@ def test_an_absent_lake_is_empty_and_has_the_right_columns(lake: DeltaLake, home
     assert lake.predictions(MODEL, YEAR).schema == SCHEMAS[PREDICTION]
     labelled = lake.labelled(MODEL, YEAR, features=KINDS_OF_FEATURES)
     pairs, counts = lake.pairs(MODEL, "r1"), lake.counts(MODEL)
+    assert lake.traffic(MODEL, "r1", version=2, since=0) == Traffic({}, {}, rows=0, requests=0, keys=0, other_keys=0)
     assert counts == {"predictions": 0, "outcomes": 0, "shadows": 0, "waiting": 0}
     assert lake.drain(home / "journal") == Drained()
     write(journal_of(home), [prediction("a", features={})])
@@ -502,11 +503,12 @@ def _append(folder: Path, rows: Sequence[Prediction], news: Sequence[Outcome], c
 # --- pairs ------------------------------------------------------------------------------------------------------
 
 
-def test_pairs_of_a_rollout(lake: DeltaLake, home: Path) -> None:
+def test_pairs_and_traffic_of_a_rollout(lake: DeltaLake, home: Path) -> None:
     served = [
         prediction("paired", 1, rollout="r1", key="N1", latency_ms=2.0),
-        prediction("canary", 2, rollout="r1", version=2, role=Role.CANARY),
-        prediction("fallback", 3, rollout="r1", status=Status.FALLBACK, failed_version=2, failure="crash"),
+        prediction("canary", 2, rollout="r1", version=2, role=Role.CANARY, routes=4),
+        prediction("fallback", 3, rollout="r1", status=Status.FALLBACK, failed_version=2, failure="crash", routes=4),
+        prediction("skipped", 4, rollout="r1", status=Status.SKIPPED, failed_version=2, key="N1", routes=5),
         prediction("before", 4, rollout="r0"),
         prediction("outside", 5),
     ]
@@ -515,34 +517,34 @@ def test_pairs_of_a_rollout(lake: DeltaLake, home: Path) -> None:
         shadow("paired", 1, rollout="r0", version=9),
         shadow("canary", 2, rollout="r1", version=1, prediction=None, status=Status.TIMEOUT),
         shadow("canary", 2, rollout="r1", version=2),  # itself: no pair
+        shadow("fallback", 3, rollout="r1"),  # nobody knows yet what came true
         shadow("before", 4, rollout="r0"),
         shadow("unknown", 4, rollout="r1"),
     ]
     write(journal_of(home), served, [outcome("paired", 1), outcome("canary", 0, known=9)], shadows)
     lake.drain(home / "journal")
-    table = lake.pairs(MODEL, "r1")
-    assert set(table.column_names) == {
-        "prediction_id", "time", "key", "served_version", "role", "routes", "status", "failed_version", "prediction", "scores",
-        "shadow_version", "shadow_status", "shadow_prediction", "shadow_scores", "outcome", "outcome_time",
-        "known_time", "latency_ms", "shadow_latency_ms",
-    }  # fmt: skip
-    paired, canary, fallback = table.to_pylist()
-    assert paired["prediction_id"] == "paired"
-    assert (paired["served_version"], paired["shadow_version"], paired["outcome"]) == (1, 2, "1")
-    assert (paired["shadow_scores"], paired["latency_ms"], paired["shadow_latency_ms"]) == ([0.5, 0.5], 2.0, 4.0)
-    assert (canary["served_version"], canary["shadow_version"], canary["shadow_status"]) == (2, 1, "timeout")
-    assert canary["shadow_prediction"] == "null"
-    assert (fallback["failed_version"], fallback["shadow_version"], fallback["outcome"]) == (2, None, None)
-    early = lake.pairs(MODEL, "r1", as_of=hour(3))
-    assert early["outcome"].to_pylist() == ["1", None, None]
-    assert lake.pairs(MODEL, "r1", as_of=hour(1))["prediction_id"].to_pylist() == ["paired"]
+    assert lake.pairs(MODEL, "r1").to_pylist() == [
+        {
+            "prediction_id": "paired", "time": hour(1), "routes": 0, "served_version": 1, "prediction": "1",
+            "scores": [0.25, 0.75], "shadow_version": 2, "shadow_prediction": "0", "shadow_scores": [0.5, 0.5],
+            "outcome": "1", "known_time": hour(3),
+        }
+    ]  # fmt: skip
+    assert lake.traffic(MODEL, "r1", version=2, since=4) == Traffic(
+        asked={1: 2, 2: 4}, failed={1: 1, 2: 1}, rows=4, requests=2, keys=2, other_keys=0
+    )
+    assert lake.traffic(MODEL, "r1", version=2, since=0, as_of=hour(1)) == Traffic(
+        asked={1: 1, 2: 1}, failed={1: 0, 2: 0}, rows=1, requests=0, keys=0, other_keys=1
+    )
+    assert lake.pairs(MODEL, "r1", as_of=hour(2)).num_rows == 0
 
 
 def test_a_shadow_that_came_later_is_hidden_as_of_before(lake: DeltaLake, home: Path) -> None:
-    write(journal_of(home), [prediction("a", rollout="r")], shadows=[shadow("a", 5, rollout="r")])
+    write(journal_of(home), [prediction("a", rollout="r")], [outcome("a", 1)], [shadow("a", 5, rollout="r")])
     lake.drain(home / "journal")
-    assert lake.pairs(MODEL, "r", as_of=hour(4))["shadow_version"].to_pylist() == [None]
-    assert lake.pairs(MODEL, "r", as_of=hour(5))["shadow_version"].to_pylist() == [2]
+    for then, seen in ((4, 0), (5, 1)):
+        assert lake.pairs(MODEL, "r", as_of=hour(then)).num_rows == seen
+        assert lake.traffic(MODEL, "r", version=2, since=0, as_of=hour(then)).asked.get(2, 0) == seen
 
 
 def test_threads_may_read_while_another_drains(lake: DeltaLake, home: Path) -> None:

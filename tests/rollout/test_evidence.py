@@ -1,37 +1,23 @@
-"""Rows of `Lake.pairs` become the numbers of the judge: whose failure, whose loss, which stage."""
+"""Rows of the lake become the numbers of the judge: whose failure, whose loss, which stage."""
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pytest
 
-from afterfit.records import ModelVersion, Task
+from afterfit.records import ModelVersion, Outcome, Prediction, Role, ShadowScore, Status, Task
 from afterfit.rollout.evidence import Evidence
+from tests.rollout.plain_evidence import ROLLOUT, Log, from_lake
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
-AT = pa.timestamp("us", "UTC")
-SCHEMA = pa.schema(
-    [
-        *(("prediction_id", pa.string()), ("time", AT), ("key", pa.string()), ("served_version", pa.int64())),
-        *(
-            ("role", pa.string()),
-            ("routes", pa.int64()),
-            ("status", pa.string()),
-            ("failed_version", pa.int64()),
-            ("prediction", pa.string()),
-        ),
-        *(("scores", pa.list_(pa.float64())), ("latency_ms", pa.float64()), ("shadow_version", pa.int64())),
-        *(("shadow_status", pa.string()), ("shadow_prediction", pa.string())),
-        *(("shadow_scores", pa.list_(pa.float64())), ("shadow_latency_ms", pa.float64())),
-        *(("outcome", pa.string()), ("outcome_time", AT), ("known_time", AT)),
-    ]
-)
 
 
 def version(
@@ -61,10 +47,37 @@ def of(
     candidate: ModelVersion | None = None,
     stage_routes: int = 7,
 ) -> Evidence:
-    table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
-    return Evidence.of(
-        table, champion=champion or version(1), candidate=candidate or version(2), stage_routes=stage_routes
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        lake = log_of(rows).write(Path(folder))
+        return from_lake(lake, champion or version(1), candidate or version(2), stage_routes)
+
+
+def log_of(rows: Sequence[dict[str, Any]]) -> Log:
+    """What gateways and callers wrote about some rows."""
+    decode = msgspec.json.decode
+    served = [
+        Prediction(
+            r["prediction_id"], "m", r["served_version"], Role(r["role"]), r["time"], r["time"], {},
+            None if r["prediction"] is None else decode(r["prediction"]), r["scores"], r["key"], 1.0, ROLLOUT, r["routes"],
+            Status(r["status"]), r["failed_version"], None, r["latency_ms"],
+        )
+        for r in rows
+    ]  # fmt: skip
+    shadows = [
+        ShadowScore(
+            r["prediction_id"], "m", r["shadow_version"], r["time"], r["time"],
+            None if r["shadow_prediction"] is None else decode(r["shadow_prediction"]), r["shadow_scores"], ROLLOUT,
+            Status(r["shadow_status"]), None, r["shadow_latency_ms"],
+        )
+        for r in rows
+        if r["shadow_version"] is not None
+    ]  # fmt: skip
+    outcomes = [
+        Outcome("m", decode(r["outcome"]), r["outcome_time"], r["known_time"], r["prediction_id"])
+        for r in rows
+        if r["outcome"] is not None
+    ]
+    return Log(served, shadows, outcomes)
 
 
 def test_a_pair_counts_whoever_served_it() -> None:
@@ -183,14 +196,15 @@ def test_no_rows_are_no_evidence() -> None:
     assert (len(found.candidate_loss), found.candidate_asked, found.candidate_keys) == (0, 0, 0)
 
 
-def test_a_large_rollout_is_read_fast() -> None:
-    n = 50_000
-    table = pa.Table.from_pylist([row(i % 1000) for i in range(1000)], schema=SCHEMA)
-    table = pa.concat_tables([table] * (n // 1000))
+def test_a_large_rollout_is_read_fast(tmp_path: Path) -> None:
+    lake = log_of([row(i) for i in range(1000)]).write(tmp_path)
+    n = 100_000
+    pairs = pa.concat_tables([lake.pairs("m", ROLLOUT)] * (n // 1000))
+    traffic = lake.traffic("m", ROLLOUT, version=2, since=7)
     began = time.perf_counter()
-    found = Evidence.of(table, champion=version(1), candidate=version(2), stage_routes=7)
+    found = Evidence.of(pairs, traffic, champion=version(1), candidate=version(2), stage_routes=7)
     assert len(found.candidate_loss) == n
-    assert time.perf_counter() - began < 5.0  # 0.4 s on an idle machine
+    assert time.perf_counter() - began < 5.0  # 0.1 s on an idle machine
 
 
 def test_outcomes_of_any_json_kind_are_read() -> None:

@@ -18,7 +18,7 @@ from afterfit.adapters.lake_queries import LakeQueries
 from afterfit.adapters.lake_table import LakeTable
 from afterfit.errors import ConflictError, SetupError, StoreError
 from afterfit.ports import Drained
-from afterfit.records import Feature, Window
+from afterfit.records import Feature, Traffic, Window
 
 BATCH = 50_000  # entries of a journal held in memory, and at most that many a commit
 _REFUSED = "[]^|\\"  # signs in a path on which delta-rs 1.6 panics, which would take the process along
@@ -130,15 +130,28 @@ class DeltaLake:
         return self._queries.delays(files, outcomes, model, window, as_of, every)
 
     def pairs(self, model: str, rollout: str, *, as_of: datetime | None = None) -> pa.Table:
-        """Served rows of one rollout, each with the other version's shadow score and the outcome, ordered by time.
+        """Served rows of one rollout that another version answered too, and whose outcome is known, ordered by time and id.
 
-        A served row without a shadow score stays, with nulls: a fallback is evidence too. The answers are null where there
-        are not two of them and an outcome. Columns: prediction_id,
-        time, key, served_version, role, status, failed_version, prediction, scores, latency_ms, shadow_version,
-        shadow_status, shadow_prediction, shadow_scores, shadow_latency_ms, outcome, outcome_time, known_time.
+        Columns: prediction_id, time, routes, served_version, prediction, scores, shadow_version, shadow_prediction,
+        shadow_scores, outcome, known_time. Predictions and outcomes are JSON text.
         """
         served, shadows, outcomes = (self._files(kind, model) for kind in (PREDICTION, SHADOW, OUTCOME))
         return self._queries.pairs(served, shadows, outcomes, model, rollout, as_of)
+
+    def traffic(self, model: str, rollout: str, *, version: int, since: int, as_of: datetime | None = None) -> Traffic:
+        """What the rows of one rollout count to; holds none of them.
+
+        Args:
+            version: whose requests and keys are told apart from the others'.
+            since: number of the routes from which on these are counted.
+        """
+        served, shadows = self._files(PREDICTION, model), self._files(SHADOW, model)
+        attempts = self._queries.attempts(served, shadows, model, rollout, as_of).to_pylist()
+        return Traffic(
+            asked={row["version"]: row["asked"] for row in attempts},
+            failed={row["version"]: row["failed"] for row in attempts},
+            **self._queries.stage(served, model, rollout, version, since, as_of),
+        )
 
     def counts(self, model: str) -> dict[str, int]:
         """Rows of one model: predictions, outcomes, shadows; `waiting` are outcomes whose prediction is not there."""

@@ -18,19 +18,13 @@ from afterfit.records import Window
 _DUCK = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float64(): "DOUBLE", TIME: "TIMESTAMPTZ"}
 _OUTCOME_COLUMNS = [("outcome", pa.string()), ("outcome_time", TIME), ("known_time", TIME)]
 _PAIR_COLUMNS = [
-    *(("prediction_id", pa.string()), ("time", TIME), ("key", pa.string()), ("served_version", pa.int64())),
-    *(
-        ("role", pa.string()),
-        ("routes", pa.int64()),
-        ("status", pa.string()),
-        ("failed_version", pa.int64()),
-        ("prediction", pa.string()),
-    ),
-    *(("scores", pa.list_(pa.float64())), ("latency_ms", pa.float64()), ("shadow_version", pa.int64())),
-    *(("shadow_status", pa.string()), ("shadow_prediction", pa.string()), ("shadow_scores", pa.list_(pa.float64()))),
-    ("shadow_latency_ms", pa.float64()),
-    *_OUTCOME_COLUMNS,
+    *(("prediction_id", pa.string()), ("time", TIME), ("routes", pa.int64()), ("served_version", pa.int64())),
+    *(("prediction", pa.string()), ("scores", pa.list_(pa.float64())), ("shadow_version", pa.int64())),
+    *(("shadow_prediction", pa.string()), ("shadow_scores", pa.list_(pa.float64()))),
+    *(("outcome", pa.string()), ("known_time", TIME)),
 ]
+_ATTEMPT_COLUMNS = [(name, pa.int64()) for name in ("version", "asked", "failed")]
+_STAGE_COLUMNS = [(name, pa.int64()) for name in ("rows", "requests", "keys", "other_keys")]
 
 _SERVED = """
 served AS (
@@ -69,30 +63,67 @@ newest AS (
 _JOIN_NEWEST = """
 LEFT JOIN newest n ON n.prediction_id = s.prediction_id AND n.time = s.time AND n.key IS NOT DISTINCT FROM s.key"""
 
-_COMPARED = "n.outcome IS NOT NULL AND p.version IS NOT NULL"  # of other rows the answers are not held
-_PAIRS = """
-WITH served AS (
-    SELECT prediction_id, time, key, version, role, routes, status, failed_version, prediction, scores, latency_ms
+# All rows of a rollout are too many to hold: what asks for them more than once reads them again.
+_LOGGED = """
+logged AS NOT MATERIALIZED (
+    SELECT prediction_id, time, key, version, routes, status, failed_version, prediction, scores, latency_ms
     FROM {predictions} WHERE rollout = $rollout AND ($as_of IS NULL OR logged_at <= $as_of)
-),
+)"""
+
+# The newest shadow score of each row that has one, of another version than the one that served it.
+_SHADOWED = """
 other AS (
     SELECT prediction_id, version, status, prediction, scores, latency_ms, logged_at
     FROM {shadows} WHERE rollout = $rollout AND ($as_of IS NULL OR logged_at <= $as_of)
 ),
-paired AS (
-    SELECT s.prediction_id, o.version, o.status, o.prediction, o.scores, o.latency_ms
-    FROM served s JOIN other o ON o.prediction_id = s.prediction_id AND o.version <> s.version
-    QUALIFY row_number() OVER (PARTITION BY s.prediction_id ORDER BY o.logged_at DESC, o.version DESC) = 1
+shadowed AS (
+    SELECT l.prediction_id, o.version, o.status, o.prediction, o.scores, o.latency_ms
+    FROM logged l JOIN other o ON o.prediction_id = l.prediction_id AND o.version <> l.version
+    QUALIFY row_number() OVER (PARTITION BY l.prediction_id ORDER BY o.logged_at DESC, o.version DESC) = 1
+)"""
+
+_PAIRS = """
+WITH {logged}, {shadowed},
+served AS (
+    SELECT l.prediction_id, l.time, l.key, l.routes, l.version AS served_version, l.prediction, l.scores,
+           o.version AS shadow_version, o.prediction AS shadow_prediction, o.scores AS shadow_scores
+    FROM logged l JOIN shadowed o ON o.prediction_id = l.prediction_id AND o.status = 'ok'
 ),
 {newest}
-SELECT s.prediction_id, s.time, s.key, s.version AS served_version, s.role, s.routes, s.status, s.failed_version,
-       CASE WHEN {compared} THEN s.prediction END AS prediction, CASE WHEN {compared} THEN s.scores END AS scores,
-       s.latency_ms, p.version AS shadow_version, p.status AS shadow_status,
-       CASE WHEN {compared} THEN p.prediction END AS shadow_prediction,
-       CASE WHEN {compared} THEN p.scores END AS shadow_scores,
-       p.latency_ms AS shadow_latency_ms, n.outcome, n.outcome_time, n.known_time
-FROM served s LEFT JOIN paired p ON p.prediction_id = s.prediction_id {join_newest}
+SELECT s.* EXCLUDE (key), n.outcome, n.known_time
+FROM served s {join_newest} WHERE n.outcome IS NOT NULL
 ORDER BY s.time, s.prediction_id
+"""
+
+# Rows of one request carry one measured latency, to the last bit; those without one are `NULL` here and count each.
+_ATTEMPTS = """
+WITH {logged}, {shadowed},
+put AS (
+    SELECT false AS shadow, coalesce(failed_version, version) AS version, failed_version IS NOT NULL AS failed, latency_ms
+    FROM logged WHERE status <> 'skipped'
+    UNION ALL
+    SELECT true AS shadow, o.version, o.status IN ('error', 'timeout') AS failed, o.latency_ms
+    FROM logged l JOIN shadowed o ON o.prediction_id = l.prediction_id AND o.status <> 'dropped'
+),
+requests AS (
+    SELECT version, CASE WHEN latency_ms > 0 THEN latency_ms END AS measured, count(*) AS n, count(*) FILTER (failed) AS bad
+    FROM put GROUP BY shadow, version, measured
+)
+SELECT version, sum(CASE WHEN measured IS NULL THEN n ELSE 1 END)::BIGINT AS asked,
+       sum(CASE WHEN measured IS NULL THEN bad ELSE least(bad, 1) END)::BIGINT AS failed
+FROM requests GROUP BY version
+"""
+
+_STAGE = """
+WITH {logged},
+keys AS (
+    SELECT version = $version OR coalesce(failed_version = $version, false) AS mine, key,
+           count(*) FILTER (status <> 'skipped') AS n
+    FROM logged WHERE routes >= $since GROUP BY mine, key
+)
+SELECT (SELECT count(*) FROM logged) AS rows, coalesce(sum(n) FILTER (mine), 0)::BIGINT AS requests,
+       count(*) FILTER (mine) AS keys, count(*) FILTER (NOT mine) AS other_keys
+FROM keys
 """
 
 _WAITING = """
@@ -174,13 +205,29 @@ class LakeQueries:
         as_of: datetime | None,
     ) -> pa.Table:
         query = _PAIRS.format(
-            predictions=_rows(PREDICTION, files, model),
-            shadows=_rows(SHADOW, shadows, model),
+            logged=_LOGGED.format(predictions=_rows(PREDICTION, files, model)),
+            shadowed=_SHADOWED.format(shadows=_rows(SHADOW, shadows, model)),
             newest=_NEWEST.format(outcomes=_rows(OUTCOME, outcomes, model)),
             join_newest=_JOIN_NEWEST,
-            compared=_COMPARED,
         )
         return self._ask(query, {"rollout": rollout, "as_of": as_of}, pa.schema(_PAIR_COLUMNS))
+
+    def attempts(
+        self, files: Sequence[str], shadows: Sequence[str], model: str, rollout: str, as_of: datetime | None
+    ) -> pa.Table:
+        query = _ATTEMPTS.format(
+            logged=_LOGGED.format(predictions=_rows(PREDICTION, files, model)),
+            shadowed=_SHADOWED.format(shadows=_rows(SHADOW, shadows, model)),
+        )
+        return self._ask(query, {"rollout": rollout, "as_of": as_of}, pa.schema(_ATTEMPT_COLUMNS))
+
+    def stage(
+        self, files: Sequence[str], model: str, rollout: str, version: int, since: int, as_of: datetime | None
+    ) -> dict[str, int]:
+        query = _STAGE.format(logged=_LOGGED.format(predictions=_rows(PREDICTION, files, model)))
+        asked = {"rollout": rollout, "as_of": as_of, "version": version, "since": since}
+        found: dict[str, int] = self._ask(query, asked, pa.schema(_STAGE_COLUMNS)).to_pylist()[0]
+        return found
 
     def waiting(self, files: Sequence[str], outcomes: Sequence[str], model: str) -> int:
         query = _WAITING.format(predictions=_rows(PREDICTION, files, model), outcomes=_rows(OUTCOME, outcomes, model))

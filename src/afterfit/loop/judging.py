@@ -123,12 +123,14 @@ def _rollout(loop: Loop, book: Book, now: datetime) -> Proposed | None:
     if down:
         verdict = Verdict(Outlook.HARM, (f"the candidate does not answer: {down}",))
         return Proposed(Happening.HARMED, {"version": candidate, "verdict": verdict_data(verdict)})
+    lake, began = loop.home.lake, _number(book, state.since)
     evidence = Evidence.of(
-        loop.home.lake.pairs(book.model, state.rollout, as_of=now),
+        lake.pairs(book.model, state.rollout, as_of=now),
+        lake.traffic(book.model, state.rollout, version=candidate, since=began, as_of=now),
         champion=champion,
         candidate=loop.home.store.version(book.model, candidate),
-        stage_routes=_number(book, state.since),
-        lost=loop.home.lake.lost(book.model, Window(_at(book, state.rollout), now)),
+        stage_routes=began,
+        lost=lake.lost(book.model, Window(_at(book, state.rollout), now)),
     )
     config = loop.config(book.model).rollout
     age = (now - _at(book, state.since)).total_seconds()
