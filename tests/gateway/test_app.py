@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from afterfit.gateway import shadows
+from afterfit.gateway import service, shadows
 from afterfit.gateway.app import App
 from afterfit.gateway.fleet import Fleet
 from afterfit.gateway.service import Service
@@ -216,6 +216,23 @@ def test_a_full_disk_costs_no_caller_an_answer_and_the_loss_is_counted(tmp_path:
         assert "degraded" not in again.json()["predictions"][0]
         assert "x-afterfit-degraded" not in again.headers
         assert room.service.served == {"m": 1}
+
+    in_room(tmp_path, routes(1, target(save(tmp_path, Scripted()))), act)
+
+
+def test_requests_that_took_as_long_are_told_apart_by_their_latencies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evidence counts requests by them, and among a million there are not as many ticks of the clock as requests."""
+
+    async def act(room: Room) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(service.time, "perf_counter", lambda: 1.0)
+            for _ in range(20):
+                await room.ask({"a": 0.25}, {"a": 0.5})
+        latencies = Counter(row.latency_ms for row in room.journal.rows)
+        assert list(latencies.values()) == [2] * 20  # those of one request are the same
+        assert all(0.0 < latency <= 1e-6 for latency in latencies)  # at most a tick
 
     in_room(tmp_path, routes(1, target(save(tmp_path, Scripted()))), act)
 
