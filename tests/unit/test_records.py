@@ -32,6 +32,7 @@ from afterfit.records import (
     Status,
     Target,
     Task,
+    Traffic,
     Verdict,
     Window,
 )
@@ -86,6 +87,7 @@ EXAMPLES: list[Any] = [
     ),
     Sample(3.0, {"model": "flight"}),
     Family("rows_total", "counter", "Rows answered.", (Sample(3.0, {"model": "flight"}),)),
+    Traffic({1: 95, 2: 5}, {1: 0, 2: 1}, 120, 5, 5, 90),
     Verdict(Outlook.NO_DATA, ("3 of 200 pairs",), {"pairs": 3.0}),
     Entry(1, "e1", AT, "flight", "event", "deployed", "person:ada", {"version": 1}, "", "ff" * 32),
 ]
