@@ -92,7 +92,7 @@ class DeltaLake:
         same rows whoever asks.
         """
         files = self._files(PREDICTION, model, window)
-        every = 1 if most is None else _every(self._queries.served(files, None, model, window, as_of), most)
+        every = self._every(most, model, window, as_of)
         return typed_features(self._queries.predictions(files, model, window, as_of, every), features)
 
     def labelled(
@@ -111,8 +111,7 @@ class DeltaLake:
         are null where none is known, it was retracted, or its value is null; with `known` those rows are left out.
         """
         files, outcomes = self._files(PREDICTION, model, window), self._files(OUTCOME, model)
-        n = 0 if most is None else self._queries.served(files, outcomes if known else None, model, window, as_of)
-        every = 1 if most is None else _every(n, most)
+        every = self._every(most, model, window, as_of, known=known)
         return typed_features(self._queries.labelled(files, outcomes, model, window, as_of, known, every), features)
 
     def served(self, model: str, window: Window, *, as_of: datetime | None = None, known: bool = False) -> int:
@@ -126,7 +125,7 @@ class DeltaLake:
         Sixteen bytes a row, where a whole row has some hundred: this is asked of months.
         """
         files, outcomes = self._files(PREDICTION, model, window), self._files(OUTCOME, model)
-        every = 1 if most is None else _every(self._queries.served(files, None, model, window, as_of), most)
+        every = self._every(most, model, window, as_of)
         return self._queries.delays(files, outcomes, model, window, as_of, every)
 
     def pairs(self, model: str, rollout: str, *, as_of: datetime | None = None) -> pa.Table:
@@ -162,6 +161,12 @@ class DeltaLake:
     def lost(self, model: str, window: Window) -> int:
         """Rows with event times in the window (to the minute) that were answered and could not be logged."""
         return self._queries.lost(self._files(LOSS, model), model, window)
+
+    def _every(
+        self, most: int | None, model: str, window: Window, as_of: datetime | None, *, known: bool = False
+    ) -> int:
+        """Of how many rows one is taken, so that about `most` are."""
+        return 1 if most is None else max(1, -(-self.served(model, window, as_of=as_of, known=known) // most))
 
     def _files(self, kind: str, model: str, window: Window | None = None) -> list[str]:
         return self._tables[kind].files(model, window)
@@ -207,8 +212,3 @@ class DeltaLake:
                     "are safe; try again, or stop that process if it hangs"
                 ) from error
             yield
-
-
-def _every(n: int, most: int) -> int:
-    """Of how many rows one is taken."""
-    return max(1, -(-n // most))

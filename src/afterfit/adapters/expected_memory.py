@@ -18,10 +18,8 @@ GRAPH_BASE = 50.0
 # 7 MB), XGBoost, whose thresholds have 32 bits, 26; what is kept once it is open is a quarter of that.
 TREES_FACTOR = 27.0
 MATRICES_FACTOR = 5.0  # the same of graphs without trees. Seen: networks 3.7 to 4.6 (8 to 34 MB), 1,000 one-hot columns and 20 classes 5.1
-_TREES, _HEAD = (
-    b"TreeEnsemble",
-    2**20,
-)  # an operator's name, and the bytes in which it stands: nodes come before constants
+_TREES = b"TreeEnsemble"  # an operator's name
+_HEAD = 2**20  # the bytes in which it stands: nodes come before constants
 _MB = 2.0**20
 _CONTAINER = Path("/sys/fs/cgroup")
 

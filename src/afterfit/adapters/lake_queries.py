@@ -162,10 +162,8 @@ class LakeQueries:
         known: bool,
         every: int,
     ) -> pa.Table:
-        served = _SERVED.format(predictions=_rows(PREDICTION, files, model))
-        newest = _NEWEST.format(outcomes=_rows(OUTCOME, outcomes, model))
         query = (
-            f"WITH {served}, {newest} SELECT s.*, n.outcome, n.outcome_time, n.known_time FROM served s {_JOIN_NEWEST} "
+            f"{_with_newest(files, outcomes, model)} SELECT s.*, n.outcome, n.outcome_time, n.known_time FROM served s {_JOIN_NEWEST} "
             f"{'WHERE n.outcome IS NOT NULL' if known else ''} ORDER BY s.time, s.prediction_id"
         )
         schema = pa.schema([*SCHEMAS[PREDICTION], *_OUTCOME_COLUMNS])
@@ -174,11 +172,11 @@ class LakeQueries:
     def served(
         self, files: Sequence[str], outcomes: Sequence[str] | None, model: str, window: Window, as_of: datetime | None
     ) -> int:
-        served = _SERVED.format(predictions=_rows(PREDICTION, files, model))
-        query = f"WITH {served} SELECT count(*) AS n FROM served"
-        if outcomes is not None:
-            newest = _NEWEST.format(outcomes=_rows(OUTCOME, outcomes, model))
-            query = f"WITH {served}, {newest} SELECT count(*) AS n FROM newest"
+        if outcomes is None:
+            served = _SERVED.format(predictions=_rows(PREDICTION, files, model))
+            query = f"WITH {served} SELECT count(*) AS n FROM served"
+        else:
+            query = f"{_with_newest(files, outcomes, model)} SELECT count(*) AS n FROM newest"
         return int(self._ask(query, _between(window, as_of), pa.schema([("n", pa.int64())]))["n"][0].as_py())
 
     def delays(
@@ -190,9 +188,7 @@ class LakeQueries:
         as_of: datetime | None,
         every: int,
     ) -> pa.Table:
-        served = _SERVED.format(predictions=_rows(PREDICTION, files, model))
-        newest = _NEWEST.format(outcomes=_rows(OUTCOME, outcomes, model))
-        query = f"WITH {served}, {newest} SELECT s.time, n.known_time FROM served s {_JOIN_NEWEST}"
+        query = f"{_with_newest(files, outcomes, model)} SELECT s.time, n.known_time FROM served s {_JOIN_NEWEST}"
         return self._ask(query, _between(window, as_of, every), pa.schema([("time", TIME), ("known_time", TIME)]))
 
     def pairs(
@@ -255,6 +251,11 @@ class LakeQueries:
             cursor = self._db.cursor()
         cursor.execute("SET TimeZone = 'UTC'")
         return cursor
+
+
+def _with_newest(files: Sequence[str], outcomes: Sequence[str], model: str) -> str:
+    served = _SERVED.format(predictions=_rows(PREDICTION, files, model))
+    return f"WITH {served}, {_NEWEST.format(outcomes=_rows(OUTCOME, outcomes, model))}"
 
 
 def _between(window: Window, as_of: datetime | None, every: int = 1) -> dict[str, Any]:

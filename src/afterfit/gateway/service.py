@@ -30,9 +30,7 @@ from afterfit.records import Family, Prediction, Predictions, Role, Status
 
 log = logging.getLogger("afterfit.gateway")
 _NOT_YET = "A registered model is known here once a version passed its gate; `afterfit status` says how far each one is"
-_TICK = (
-    1e-9  # seconds of the clock; below it latencies differ by chance, for evidence counts requests by their latencies
-)
+_TICK = 1e-9  # seconds; below it latencies differ by chance, for evidence counts requests by their latencies
 TELL_EVERY = 10.0  # seconds between two lines in the log about answers that could not be logged
 
 
