@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.soak.place import PATIENCE, Place
 from tests.soak.rollouts import Rollouts
 from tests.soak.rows import GRAPH, PLAIN
 from tests.soak.verdict import Soak
-from tests.soak.watch import Sample
+from tests.soak.watch import Part, Sample
 from tests.world import wait_for
 
 Say = Callable[[str], None]
@@ -46,15 +46,16 @@ def run(
         for name in (GRAPH, PLAIN):
             place.register(name, seed=1)
         place.start()
+        assert place.up is not None
         clients = Clients(place.port, connections, folder / "clients.log")
         rollouts.start()
         samples: list[Sample] = []
         began = time.monotonic()
         while True:
-            time.sleep(max(0.0, began + every * (len(samples) + 1) - time.monotonic()))
+            parts = watch.usual(place.up.pid, until=began + every * (len(samples) + 1))
             assert clients.process.poll() is None, (folder / "clients.log").read_text(encoding="utf-8")
             assert not rollouts.problem, rollouts.problem
-            samples.append(_sample(place, time.monotonic() - began, clients.counts().requests, rollouts.swaps))
+            samples.append(_sample(place, parts, time.monotonic() - began, clients.counts().requests, rollouts.swaps))
             say(_line(samples[-1], clients.counts()))
             if (
                 time.monotonic() - began >= minutes * 60
@@ -114,13 +115,13 @@ class Clients:
             return file.read().split(b"\n")[:-1]
 
 
-def _sample(place: Place, seconds: float, requests: int, swaps: int) -> Sample:
+def _sample(place: Place, parts: Mapping[str, Part], seconds: float, requests: int, swaps: int) -> Sample:
     assert place.up is not None
     home = place.home.config.home
     return Sample(
         seconds=seconds,
         requests=requests,
-        parts=watch.parts(place.up.pid),
+        parts=parts,
         zombies=watch.zombies(place.up.pid),
         folders=watch.folders(home),
         behind=watch.behind(home),

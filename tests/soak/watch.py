@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 import psutil
 import pyarrow as pa
@@ -24,6 +25,7 @@ _LOOKS, _PAUSE = (
     12,
     0.1,
 )  # descriptors come and go (a checkpoint, a report): the fewest of some looks are those that stay
+_LOOK_EVERY = 3.0  # seconds between two looks at memory; not a divisor of the controller's tick
 _MB = 2.0**20
 
 
@@ -39,11 +41,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Sample:
-    """A home at one moment."""
+    """A home at one moment, and what its processes took since the last."""
 
     seconds: float  # since the start
     requests: int
-    parts: Mapping[str, Part]  # gateway, controller, up, workers, jobs
+    parts: Mapping[str, Part]  # gateway, controller, up, workers, jobs; the memory is the median since the last sample
     zombies: int
     folders: Mapping[str, tuple[int, float]]  # files and MB
     behind: float  # seconds since the newest row of the lake was answered
@@ -78,6 +80,19 @@ def parts(up: int) -> dict[str, Part]:
         before = found.get(name, Part(0, 0.0, 0, 0))
         found[name] = Part(before.n + 1, before.rss + one.rss, before.fds + one.fds, before.threads + one.threads)
     return found
+
+
+def usual(up: int, until: float) -> dict[str, Part]:
+    """The processes at `until` (of the monotonic clock), each with the median memory of the looks before it: what the
+    controller takes goes up and down with each of its ticks, so that one look says little."""
+    looks = [parts(up)]
+    while (left := until - time.monotonic()) > 0.0:
+        time.sleep(min(_LOOK_EVERY, left))
+        looks.append(parts(up))
+    return {
+        name: replace(part, rss=median(look[name].rss for look in looks if name in look))
+        for name, part in looks[-1].items()
+    }
 
 
 def zombies(up: int) -> int:
