@@ -126,11 +126,17 @@ SELECT (SELECT count(*) FROM logged) AS rows, coalesce(sum(n) FILTER (mine), 0):
 FROM keys
 """
 
+# Two plain anti-joins, so that DuckDB hashes the outcomes, which are few, and not each prediction ever made.
 _WAITING = """
-SELECT count(*) AS waiting FROM {outcomes} o
-WHERE CASE WHEN o.prediction_id IS NOT NULL
-    THEN o.prediction_id NOT IN (SELECT prediction_id FROM {predictions})
-    ELSE (o.key, o.time) NOT IN (SELECT (key, time) FROM {predictions} WHERE key IS NOT NULL) END
+SELECT (
+    SELECT count(*) FROM {outcomes} o
+    WHERE NOT EXISTS (SELECT 1 FROM {predictions} p WHERE p.prediction_id = o.prediction_id)
+      AND o.prediction_id IS NOT NULL
+) + (
+    SELECT count(*) FROM {outcomes} o
+    WHERE NOT EXISTS (SELECT 1 FROM {predictions} p WHERE p.key = o.key AND p.time = o.time)
+      AND o.prediction_id IS NULL
+) AS waiting
 """
 
 _LOST = """
