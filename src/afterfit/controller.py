@@ -15,6 +15,7 @@ from types import FrameType
 from afterfit.adapters.environments import Maker
 from afterfit.config import load
 from afterfit.errors import AfterfitError
+from afterfit.gateway.memory import give_back
 from afterfit.home import Home
 from afterfit.loop import Loop
 from afterfit.loop.figures import figures
@@ -57,6 +58,8 @@ def run(config_path: Path) -> int:
                 if entry.kind != "done":
                     say(line(entry))
             home.board.tell(figures(loop, clock.now(), time.monotonic() - began))
+            home.lake.release()
+            give_back()
         except AfterfitError:
             log.exception("this tick failed; the next one in %.0f s tries again", config.tick)
         stop.wait(config.tick)

@@ -547,7 +547,7 @@ def test_a_shadow_that_came_later_is_hidden_as_of_before(lake: DeltaLake, home: 
         assert lake.traffic(MODEL, "r", version=2, since=0, as_of=hour(then)).asked.get(2, 0) == seen
 
 
-def test_threads_may_read_while_another_drains(lake: DeltaLake, home: Path) -> None:
+def test_threads_may_read_while_another_drains_and_gives_memory_back(lake: DeltaLake, home: Path) -> None:
     problems: list[BaseException] = []
     stop = threading.Event()
 
@@ -567,6 +567,7 @@ def test_threads_may_read_while_another_drains(lake: DeltaLake, home: Path) -> N
     for n in range(8):
         write(journal_of(home), [prediction(f"p{n}")], [outcome(f"p{n}", 1)])
         lake.drain(home / "journal")
+        lake.release()
     stop.set()
     for reader in readers:
         reader.join()

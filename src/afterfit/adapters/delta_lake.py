@@ -162,6 +162,11 @@ class DeltaLake:
         """Rows with event times in the window (to the minute) that were answered and could not be logged."""
         return self._queries.lost(self._files(LOSS, model), model, window)
 
+    def release(self) -> None:
+        """Return the memory that answers took to the system, for a process that will not ask for a while."""
+        self._queries.release()
+        pa.default_memory_pool().release_unused()
+
     def _every(
         self, most: int | None, model: str, window: Window, as_of: datetime | None, *, known: bool = False
     ) -> int:

@@ -32,7 +32,7 @@ class Estimates:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._learned: dict[tuple[str, int], tuple[float, Estimator | None]] = {}  # days learned from
+        self._learned: dict[str, tuple[int, float, Estimator | None]] = {}  # of which version, from how many days
 
     def of_window(self, champion: ModelVersion, rows: pa.Table, now: datetime) -> dict[str, float]:
         """`estimated_loss`, `estimated_low` and `estimated_high` of the champion's answers in a closed window: log loss, or
@@ -53,13 +53,15 @@ class Estimates:
         return {"version": float(champion.version), **{f"estimated_{k}": float(v) for k, v in numbers.items()}}
 
     def _estimator(self, champion: ModelVersion, now: datetime) -> Estimator | None:
-        place = (champion.model, champion.version)
-        days, estimator = self._learned.get(place, (0.0, None))
+        version, days, estimator = self._learned.get(champion.model, (0, 0.0, None))
+        if version != champion.version:
+            days, estimator = 0.0, None
         window, known = _mature(self._home.store, champion)
         if window is None or known < max(LEARN_DAYS, 2.0 * days):
             return estimator
-        self._learned[place] = known, self._learn(champion, window, now)
-        return self._learned[place][1]
+        estimator = self._learn(champion, window, now)
+        self._learned[champion.model] = champion.version, known, estimator
+        return estimator
 
     def _learn(self, champion: ModelVersion, window: Window, now: datetime) -> Estimator | None:
         table = self._home.lake.labelled(

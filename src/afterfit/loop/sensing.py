@@ -46,8 +46,8 @@ class Senses:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._recent: dict[str, deque[Seen]] = {}
-        self._references: dict[tuple[str, int], Reference] = {}
-        self._together: dict[tuple[str, int], JointReference | None] = {}
+        self._references: dict[str, tuple[int, Reference]] = {}  # of the version that was looked at last, as the next
+        self._together: dict[str, tuple[int, JointReference | None]] = {}
         self._windows = Windows(home)
         self.outcomes = Outcomes(home, self._windows)
 
@@ -129,27 +129,29 @@ class Senses:
         Raises:
             StoreError: the file is missing or damaged, or of another release of Afterfit.
         """
-        key = (champion.model, champion.version)
-        if key not in self._references:
+        known = self._references.get(champion.model)
+        if known is None or known[0] != champion.version:
             path = Path(champion.folder) / "reference.json"
             try:
-                self._references[key] = Reference.from_dict(msgspec.json.decode(path.read_bytes()))
+                known = champion.version, Reference.from_dict(msgspec.json.decode(path.read_bytes()))
             except (OSError, ValueError, TypeError, KeyError) as error:
                 raise StoreError(
                     f"the reference of {champion.model} version {champion.version} can't be read from {path}: {error}. "
                     "Nothing is monitored until it can: restore the file from a backup, or register the version again"
                 ) from error
-        return self._references[key]
+            self._references[champion.model] = known
+        return known[1]
 
     def _together_of(self, champion: ModelVersion) -> JointReference | None:
         """The rows that a version keeps, against which its columns are looked at together; None where there are none, or
         too few stretches of time among them: without those a day on which everything hangs together otherwise is news."""
-        key = (champion.model, champion.version)
-        if key not in self._together:
+        known = self._together.get(champion.model)
+        if known is None or known[0] != champion.version:
             kept = read_rows(champion.folder)
             found = None if kept is None else JointReference(*kept)
-            self._together[key] = found if found is not None and found.blocks is not None else None
-        return self._together[key]
+            known = champion.version, found if found is not None and found.blocks is not None else None
+            self._together[champion.model] = known
+        return known[1]
 
     def _recent_of(self, model: str, champion: ModelVersion, config: ModelConfig, window: Window) -> deque[Seen]:
         """The last healthy windows; read again from the lake after a restart."""
