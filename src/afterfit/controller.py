@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+import pyarrow as pa
+
 from afterfit.adapters.environments import Maker
 from afterfit.config import load
 from afterfit.errors import AfterfitError
-from afterfit.gateway.memory import give_back
+from afterfit.gateway.memory import few_arenas, give_back
 from afterfit.home import Home
 from afterfit.loop import Loop
 from afterfit.loop.figures import figures
@@ -41,6 +43,8 @@ def run(config_path: Path) -> int:
 
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps up to 40 MB that no thread uses any more
+    few_arenas()
     home, clock = Home.open(config), SystemClock()
     loop = Loop(home)
     say("controller is watching " + (", ".join(loop.models()) or "no model yet"))
