@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from afterfit.records import Feature
@@ -20,8 +21,8 @@ def typed_features(table: pa.Table, features: Sequence[Feature]) -> pa.Table:
     if not features:
         return table
     schema = pa.schema([(feature.name, _TYPES[feature.kind]) for feature in features])
-    texts = table["features"]
-    parts = [_parse(texts.slice(at, _CHUNK).to_pylist(), schema) for at in range(0, len(texts), _CHUNK)]
+    texts = table["features"].combine_chunks()
+    parts = [_parse(texts.slice(at, _CHUNK), schema) for at in range(0, len(texts), _CHUNK)]
     parsed = pa.concat_tables(parts) if parts else schema.empty_table()
     place = table.schema.get_field_index("features")
     table = table.remove_column(place)
@@ -30,16 +31,16 @@ def typed_features(table: pa.Table, features: Sequence[Feature]) -> pa.Table:
     return table
 
 
-def _parse(texts: Sequence[str], schema: pa.Schema) -> pa.Table:
-    lines = "\n".join(texts).encode()
+def _parse(texts: pa.StringArray, schema: pa.Schema) -> pa.Table:
+    lines = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], texts), "\n")[0].as_buffer()
     try:
         return pj.read_json(
             pa.BufferReader(lines),
-            read_options=pj.ReadOptions(block_size=max(len(lines), 1)),
+            read_options=pj.ReadOptions(block_size=max(lines.size, 1)),
             parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
         ).select(schema.names)
     except pa.ArrowInvalid:  # a cell is not of its feature's type; which one is found cell by cell
-        rows = [msgspec.json.decode(text) for text in texts]
+        rows = [msgspec.json.decode(text) for text in texts.to_pylist()]
         return pa.table([_column(rows, field) for field in schema], schema=schema)
 
 

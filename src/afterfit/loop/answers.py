@@ -21,18 +21,15 @@ def labelled_rows(table: pa.Table) -> tuple[Any, pa.Table]:
     import pyarrow.compute as pc
 
     known = table.filter(pc.and_(table["outcome"].is_valid(), pc.greater(table["version"], 0)))
-    return np.array([msgspec.json.decode(v) for v in known["outcome"].to_pylist()]), known
+    return _values(known["outcome"]), known
 
 
 def answers(table: pa.Table, version: ModelVersion) -> tuple[Any, Any]:
     """(prediction, scores) arrays; scores (n_rows, n_classes), or None for regression."""
-    prediction = np.array([msgspec.json.decode(v) for v in table["prediction"].to_pylist()])
+    prediction = _values(table["prediction"])
     if version.classes is None:
         return prediction.astype(float), None
-    width = len(version.classes)
-    rows = table["scores"].to_pylist()
-    scores = [r if r is not None and len(r) == width else [np.nan] * width for r in rows]
-    return prediction, np.array(scores, dtype=float).reshape(len(rows), width)
+    return prediction, _shares(table["scores"], len(version.classes))
 
 
 def scores_of(table: pa.Table, version: ModelVersion) -> Any:
@@ -40,15 +37,14 @@ def scores_of(table: pa.Table, version: ModelVersion) -> Any:
 
     Shape (n_rows,); NaN where another version answered, or none.
     """
-    own = table["version"].to_numpy() == version.version
-    given = table["prediction" if version.classes is None else "scores"].to_pylist()
-    at = [row for row in np.flatnonzero(own) if given[row]]
     found = np.full(table.num_rows, np.nan)
+    own = table["version"].to_numpy() == version.version
     if version.classes is None:
-        found[at] = [msgspec.json.decode(given[row]) for row in at]
-    elif at:
-        scores = np.array([given[row] for row in at], dtype=float)
-        found[at] = scores[:, -1] if len(version.classes) == 2 else scores.max(axis=1)
+        own &= table["prediction"].is_valid().to_numpy()
+        found[own] = _values(table["prediction"].filter(own))
+    else:
+        shares = _shares(table["scores"], len(version.classes))[own]
+        found[own] = shares[:, -1] if len(version.classes) == 2 else shares.max(axis=1)
     return found
 
 
@@ -73,3 +69,21 @@ def meant(outcome: Any, table: pa.Table, version: ModelVersion) -> Rows:
     if version.classes is not None:
         fine &= (score >= 0.0) & (score <= 1.0)
     return Rows(score, truth, seconds(table["time"]), features_of(table, version)).of(fine)
+
+
+def _values(texts: pa.ChunkedArray) -> Any:
+    """JSON texts as an array; of equal ones one is decoded."""
+    coded = texts.combine_chunks().dictionary_encode()
+    return np.array([msgspec.json.decode(v) for v in coded.dictionary.to_pylist()])[coded.indices.to_numpy()]
+
+
+def _shares(scores: pa.ChunkedArray, width: int) -> Any:
+    """Scores as a matrix, shape (n_rows, width); NaN where a row has none, or another number of them."""
+    import pyarrow.compute as pc
+
+    lists = scores.combine_chunks()
+    fits = pc.equal(pc.list_value_length(lists), width).fill_null(False)
+    found = np.full((len(lists), width), np.nan)
+    kept = lists.filter(fits).flatten().to_numpy(zero_copy_only=False)
+    found[fits.to_numpy(zero_copy_only=False)] = kept.reshape(-1, width)
+    return found
