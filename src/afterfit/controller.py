@@ -17,7 +17,7 @@ import pyarrow as pa
 from afterfit.adapters.environments import Maker
 from afterfit.config import load
 from afterfit.errors import AfterfitError
-from afterfit.gateway.memory import few_arenas, give_back
+from afterfit.gateway.memory import few_arenas
 from afterfit.home import Home
 from afterfit.loop import Loop
 from afterfit.loop.figures import figures
@@ -43,7 +43,8 @@ def run(config_path: Path) -> int:
 
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
-    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps up to 40 MB that no thread uses any more
+    # Arrow's own pool keeps up to 40 MB that no thread uses any more; to release the C library's trims all of it.
+    pa.set_memory_pool(pa.system_memory_pool())
     few_arenas()
     home, clock = Home.open(config), SystemClock()
     loop = Loop(home)
@@ -63,7 +64,6 @@ def run(config_path: Path) -> int:
                     say(line(entry))
             home.board.tell(figures(loop, clock.now(), time.monotonic() - began))
             home.lake.release()
-            give_back()
         except AfterfitError:
             log.exception("this tick failed; the next one in %.0f s tries again", config.tick)
         stop.wait(config.tick)

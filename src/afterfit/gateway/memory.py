@@ -46,8 +46,8 @@ def most(wanted: float | None) -> float:
 
 def give_back() -> None:
     """Have the C library return what was freed: glibc keeps it, for each thread apart, and what twenty graphs took in
-    turn, or a look at the lake, would stay with this process. Takes milliseconds (100 after a graph of 50 MB), in which
-    threads that allocate may wait (15 were seen)."""
+    turn would stay with this process. Takes milliseconds (100 after a graph of 50 MB), in which threads that allocate may
+    wait (15 were seen)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:  # another C library than glibc has none
         trim(0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from afterfit.loop.windows import seconds
 from afterfit.monitoring.columns import columns_of
 from afterfit.monitoring.meaning import Rows
 from afterfit.records import ModelVersion
+from afterfit.rollout.evidence import decoded, matrix
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +29,7 @@ def answers(table: pa.Table, version: ModelVersion) -> tuple[Any, Any]:
     prediction = _values(table["prediction"])
     if version.classes is None:
         return prediction.astype(float), None
-    return prediction, _shares(table["scores"], len(version.classes))
+    return prediction, matrix(table["scores"], len(version.classes))
 
 
 def scores_of(table: pa.Table, version: ModelVersion) -> Any:
@@ -43,7 +43,7 @@ def scores_of(table: pa.Table, version: ModelVersion) -> Any:
         own &= table["prediction"].is_valid().to_numpy()
         found[own] = _values(table["prediction"].filter(own))
     else:
-        shares = _shares(table["scores"], len(version.classes))[own]
+        shares = matrix(table["scores"], len(version.classes))[own]
         found[own] = shares[:, -1] if len(version.classes) == 2 else shares.max(axis=1)
     return found
 
@@ -74,16 +74,4 @@ def meant(outcome: Any, table: pa.Table, version: ModelVersion) -> Rows:
 def _values(texts: pa.ChunkedArray) -> Any:
     """JSON texts as an array; of equal ones one is decoded."""
     coded = texts.combine_chunks().dictionary_encode()
-    return np.array([msgspec.json.decode(v) for v in coded.dictionary.to_pylist()])[coded.indices.to_numpy()]
-
-
-def _shares(scores: pa.ChunkedArray, width: int) -> Any:
-    """Scores as a matrix, shape (n_rows, width); NaN where a row has none, or another number of them."""
-    import pyarrow.compute as pc
-
-    lists = scores.combine_chunks()
-    fits = pc.equal(pc.list_value_length(lists), width).fill_null(False)
-    found = np.full((len(lists), width), np.nan)
-    kept = lists.filter(fits).flatten().to_numpy(zero_copy_only=False)
-    found[fits.to_numpy(zero_copy_only=False)] = kept.reshape(-1, width)
-    return found
+    return np.array(decoded(coded.dictionary))[coded.indices.to_numpy()]

@@ -86,25 +86,28 @@ def _losses(pairs: pa.Table, version: ModelVersion, champion: ModelVersion) -> F
     scores = pc.if_else(served, pairs["scores"], pairs["shadow_scores"])
     return bounded_loss(
         champion.task,
-        _values(pairs["outcome"]),
-        _values(prediction),
+        decoded(pairs["outcome"]),
+        decoded(prediction),
         _table(scores, version),
         version.classes,
         champion.loss_scale,
     )
 
 
-def _values(texts: pa.ChunkedArray) -> list[Any]:
-    """A column of JSON texts, decoded at once; null where there is none."""
+def decoded(texts: pa.ChunkedArray | pa.Array) -> list[Any]:
+    """JSON texts, decoded at once; None where there is none."""
     found: list[Any] = msgspec.json.decode(f"[{','.join(texts.fill_null('null').to_pylist())}]")
     return found
 
 
-def _table(scores: pa.ChunkedArray, version: ModelVersion) -> Floats | None:
-    """Scores as (n_rows, n_classes), NaN where a row has none or too few; None for a version that gives no scores."""
-    if version.classes is None or scores.null_count == len(scores):
-        return None
-    fits = pc.fill_null(pc.equal(pc.list_value_length(scores), len(version.classes)), False)
-    found = np.full((len(scores), len(version.classes)), np.nan)
-    found[fits.to_numpy()] = pc.list_flatten(scores.filter(fits)).to_numpy().reshape(-1, len(version.classes))
+def matrix(scores: pa.ChunkedArray, width: int) -> Floats:
+    """Scores, shape (n_rows, width); NaN where a row has none, or another number of them."""
+    fits = pc.fill_null(pc.equal(pc.list_value_length(scores), width), False)
+    found = np.full((len(scores), width), np.nan)
+    found[fits.to_numpy()] = pc.list_flatten(scores.filter(fits)).to_numpy().reshape(-1, width)
     return found
+
+
+def _table(scores: pa.ChunkedArray, version: ModelVersion) -> Floats | None:
+    """None for a version that gives no scores."""
+    return None if version.classes is None or scores.null_count == len(scores) else matrix(scores, len(version.classes))
