@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from afterfit.stats.audit import Blend
     from afterfit.stats.expected import Expected
 
+_TOLD = (
+    *("since", "lane", "counts", "on_the_way", "log", "outcome_delay", "performance", "estimates", "versions"),
+    *("gateways", "degraded", "memory", "expected_memory", "last_event"),
+)  # of a model, by `afterfit status`
+
 app = typer.Typer(
     help="Everything that happens to a model after .fit().",
     no_args_is_help=True,
@@ -89,22 +94,14 @@ def status(config: ConfigFile = CONFIG, as_json: AsJson = False) -> None:
         out.print("no model yet: register one with af.register(...), or see `afterfit init`")
     for name, model in report["models"].items():
         out.print(f"[bold]{escape(name)}[/bold]  {escape(model['summary'])}")
-        for key in (
-            "since",
-            "counts",
-            "outcome_delay",
-            "performance",
-            "estimates",
-            "versions",
-            "gateways",
-            "degraded",
-            "memory",
-            "expected_memory",
-            "last_event",
-        ):
-            out.print(f"  {key.replace('_', ' '):<15} {escape(str(model[key]))}")
+        for key in _TOLD:
+            if model[key]:
+                out.print(f"  {key.replace('_', ' '):<15} {escape(_words(model[key]))}")
         for incident in model["incidents"]:
             out.print(f"  [red]incident[/red]        {escape(incident['severity'])}: {escape(incident['title'])}")
+    for gateway in report["gateways"]:
+        for what, why in gateway["problems"].items():
+            out.print(f"[red]problem[/red] of {escape(gateway['gateway'])}: {escape(what)}: {escape(why)}")
 
 
 @app.command()
@@ -408,6 +405,12 @@ def _columns(scores: list[str] | None) -> str | dict[str, str] | None:
     if scores and len(named or scores[:1]) != len(scores):
         raise InputError(f"--scores {scores}: wanted one column, or LABEL=COLUMN for every class")
     return named or (scores[0] if scores else None)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{n:,} {what}" for what, n in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _interval(one: Expected | Blend) -> str:

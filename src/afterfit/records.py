@@ -71,6 +71,15 @@ class Severity(StrEnum):
     WARNING = "warning"
     CRITICAL = "critical"
 
+    @property
+    def rank(self) -> int:
+        """To sort by: 0 for what matters least.
+
+        >>> max(Severity, key=lambda s: s.rank)
+        <Severity.CRITICAL: 'critical'>
+        """
+        return list(Severity).index(self)
+
 
 # --- the log ---------------------------------------------------------------------------------------------------
 

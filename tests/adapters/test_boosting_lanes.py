@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from lightgbm import LGBMClassifier, LGBMRegressor
+from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder, StandardScaler
 from xgboost import XGBClassifier, XGBRegressor
 
 from afterfit.adapters.lane import NUMPY, ONNX, PYTHON
@@ -23,7 +24,7 @@ from afterfit.adapters.onnx_session import GraphScorer
 from afterfit.adapters.onnx_trees import Ensemble
 from afterfit.tracking.draft import Labelled, draft
 from afterfit.tracking.golden import as_rows
-from tests.adapters.test_onnx_lanes import AT, BARE, NUMBERS, Case, X, categories, chosen, codes, one_hot
+from tests.adapters.test_onnx_lanes import AT, BARE, NUMBERS, TEXTS, Case, X, categories, chosen, codes, one_hot
 
 MANY = X.assign(c=pd.Categorical(np.array([f"k{i % 90}" for i in range(len(X))])))[["x", "y", "c"]]
 
@@ -63,6 +64,23 @@ EXACT: Mapping[str, Case] = {
 }
 SINGLE: Mapping[str, Case] = {
     "XGBoost, one-hot": Case(make_pipeline(one_hot(), extreme()), "binary", X),
+    "XGBoost, sparse one-hot": Case(
+        make_pipeline(
+            make_column_transformer((OneHotEncoder(handle_unknown="ignore"), TEXTS)), MaxAbsScaler(), extreme()
+        ),
+        "binary",
+        X,
+    ),
+    "XGBoost, sparse beside numbers": Case(
+        make_pipeline(
+            make_column_transformer(
+                (OneHotEncoder(handle_unknown="ignore"), TEXTS), remainder="passthrough", sparse_threshold=1.0
+            ),
+            extreme(),
+        ),
+        "binary",
+        X[[*TEXTS, "hour", "y"]],
+    ),
     "XGBoost, nulls": Case(extreme(), "binary", X[[*NUMBERS, "hour", "late"]]),
     "XGBoost, categories": Case(extreme(), "binary", categories(X)),
     "XGBoost, many categories": Case(extreme(max_cat_to_onehot=2), "binary", MANY),

@@ -198,6 +198,17 @@ def test_the_reader_pages_and_deletes_only_what_it_is_told(path: Path) -> None:
         assert reader.read(rest[-1][0], 1) == []
 
 
+async def test_what_no_drain_took_yet_is_counted_by_model(path: Path, journal: SqliteJournal) -> None:
+    await journal.predictions([prediction("a"), prediction("b")])
+    await journal.predictions([prediction("c", model="other")])
+    with JournalReader(path) as reader:
+        before = reader.waiting(MODEL), reader.waiting("other"), reader.waiting("nobody")
+        reader.delete_through(reader.newest() - 1)  # the gateway still has the file open, and deletes later
+        assert (reader.waiting(MODEL), reader.waiting("other")) == (0, before[1])
+    assert before[1:] == (1, 0)
+    assert before[0] >= 1
+
+
 async def test_outcomes_are_stored_once(journal: SqliteJournal) -> None:
     await journal.predictions([prediction("a")])
     later = outcome("a", 1, known=9.0)  # the same news, told again later
@@ -424,3 +435,4 @@ def test_a_journal_without_tables_yet_reads_as_empty(path: Path) -> None:
     path.touch()
     with JournalReader(path) as reader:
         assert reader.read(0, 10) == []
+        assert reader.waiting("m") == 0

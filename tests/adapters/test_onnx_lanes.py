@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
@@ -21,6 +22,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.neighbors import KNeighborsClassifier
@@ -34,6 +36,7 @@ from sklearn.preprocessing import (
     StandardScaler,
     TargetEncoder,
 )
+from sklearn.svm import SVC, LinearSVC
 
 from afterfit.adapters import lane_trial
 from afterfit.adapters.lane import NUMPY, ONNX, PYTHON, LaneRecord
@@ -110,6 +113,7 @@ class Case:
 
 X = frame()
 BARE = X[[*NUMBERS, "hour"]].fillna(0.0)
+Y = outcomes("binary")
 CASES: Mapping[str, Case] = {
     "one-hot, boosting": Case(make_pipeline(one_hot(), HistGradientBoostingClassifier(max_iter=20)), "binary", X),
     "codes, boosting, three classes": Case(
@@ -167,6 +171,28 @@ CASES: Mapping[str, Case] = {
     "polynomials": Case(make_pipeline(StandardScaler(), PolynomialFeatures(3), Ridge()), "value", BARE),
     "neural network": Case(
         make_pipeline(StandardScaler(), MLPClassifier((4,), max_iter=2000, random_state=0)), "binary", BARE
+    ),
+    "calibrated": Case(make_pipeline(filled(), CalibratedClassifierCV(LogisticRegression(max_iter=500))), "binary", X),
+    "calibrated, isotonic": Case(
+        make_pipeline(codes(), CalibratedClassifierCV(HistGradientBoostingClassifier(max_iter=9), method="isotonic")),
+        "binary",
+        X,
+    ),
+    "calibrated pipelines, three classes": Case(
+        CalibratedClassifierCV(make_pipeline(codes(), HistGradientBoostingClassifier(max_iter=5)), cv=3), "texts", X
+    ),
+    "calibrated forest, three classes": Case(
+        make_pipeline(filled(), CalibratedClassifierCV(RandomForestClassifier(5, random_state=0), method="isotonic")),
+        "texts",
+        X,
+    ),
+    "calibrated margins": Case(
+        make_pipeline(StandardScaler(), CalibratedClassifierCV(LinearSVC(random_state=0), ensemble=False)),
+        "binary",
+        BARE,
+    ),
+    "calibrated when it was fitted": Case(
+        CalibratedClassifierCV(FrozenEstimator(GradientBoostingClassifier(n_estimators=9).fit(BARE, Y))), "binary", BARE
     ),
     "columns by place": Case(
         make_pipeline(make_column_transformer((StandardScaler(), [0, 2]), remainder="passthrough"), Ridge()),
@@ -313,6 +339,8 @@ def halved(X: Any) -> Any:
         (make_pipeline(StandardScaler(), Own()), BARE, NUMPY, "no graph: Own may answer another class"),
         (ByName(), BARE, PYTHON, "the numpy lane differs on 20 of 20 rows"),
         (make_pipeline(FunctionTransformer(halved), LogisticRegression()), BARE, NUMPY, "a function of yours"),
+        (CalibratedClassifierCV(SVC()), BARE, NUMPY, "the decision function of SVC is not translated"),
+        (CalibratedClassifierCV(LogisticRegression(), method="temperature"), BARE, NUMPY, "method='temperature'"),
         (
             make_pipeline(codes(), FunctionTransformer(halved), LogisticRegression()),
             X.fillna({"x": 0}),
@@ -320,7 +348,10 @@ def halved(X: Any) -> Any:
             "yours",
         ),
     ],
-    ids=["neighbours", "own classifier", "own classifier last", "by name", "own function", "own function of texts"],
+    ids=[
+        *("neighbours", "own classifier", "own classifier last", "by name", "own function"),
+        *("calibrated machine", "temperature", "own function of texts"),
+    ],
 )
 def test_what_has_no_graph_says_why(model: Any, X: pd.DataFrame, lane: str, why: str) -> None:
     record, graph, _ = chosen(model, "binary", X)

@@ -6,8 +6,6 @@ import doctest
 import importlib
 import pkgutil
 import re
-import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -48,12 +46,3 @@ def test_examples_in_docstrings_run(name: str) -> None:
     module = importlib.import_module(name)
     result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     assert result.failed == 0
-
-
-def test_the_readme_lines_run_in_a_fresh_folder(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    assert len(code.strip().splitlines()) <= 11  # ten lines and an empty one
-    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert "version 1: held-out loss 0.0" in result.stdout

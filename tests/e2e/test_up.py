@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -41,12 +42,16 @@ def test_from_init_to_a_retrained_model_under_care(tmp_path: Path) -> None:
     trained = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert trained.returncode == 0, trained.stderr
     assert "registered version 1" in trained.stdout
+    settings = tmp_path / "afterfit.toml"
+    settings.write_text(
+        settings.read_text("utf-8").replace('"binary"', '"binary"\nfallback = "maybe"'), encoding="utf-8"
+    )
     port = free_port()
     environ = {**os.environ, "AFTERFIT_PORT": str(port), "AFTERFIT_TICK": "1s"}
     up = subprocess.Popen([*AFTERFIT, "up"], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True)
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: _lists(url, "my-model"), 60, "the model did not go live")
+        wait_for(lambda: lists(url, "my-model"), 60, "the model did not go live")
         features = httpx.get(f"{url}/v1/models/my-model").json()["features"]
         row = {f["name"]: 1.0 for f in features}
         answer = httpx.post(
@@ -59,7 +64,12 @@ def test_from_init_to_a_retrained_model_under_care(tmp_path: Path) -> None:
         assert told["results"] == [{"status": "stored"}]
         wait_for(lambda: 'champion_version{model="my-model"} 1' in _metrics(url), 30, "the controller told nothing")
         assert 'afterfit_outcomes_total{model="my-model",result="stored"} 1' in _metrics(url)
-        assert "version 1 is champion" in run(tmp_path, "status")
+        said = run(tmp_path, "status")
+        assert "version 1 is champion" in said
+        assert re.search(r"lane +onnx; [\d,]+ rows tried", " ".join(said.split()))
+        assert re.search(r"log +100.00% of 1 answered rows", said)
+        assert "degraded" not in said  # what is nothing is not told
+        assert re.search(r"problem of \S+: my-model/fallback: ", said)
         said = run(tmp_path, "why", "my-model")
         assert "learning_rate" in said
         assert "sha256" in said.lower()
@@ -67,7 +77,7 @@ def test_from_init_to_a_retrained_model_under_care(tmp_path: Path) -> None:
         assert "another `afterfit up`" in run(tmp_path, "up", code=3, AFTERFIT_PORT=str(free_port()))
         gateway = next(p for p in psutil.Process(up.pid).children() if "gateway.server" in " ".join(p.cmdline()))
         gateway.kill()
-        wait_for(lambda: _lists(url, "my-model"), 60, "the gateway was not started again")
+        wait_for(lambda: lists(url, "my-model"), 60, "the gateway was not started again")
         run(tmp_path, "halt", "my-model", "--why", "test")
         assert "halted" in run(tmp_path, "status")
         assert "champion already" in run(tmp_path, "deploy", "my-model", "1", code=1)
@@ -149,7 +159,7 @@ def _metrics(url: str) -> str:
     return httpx.get(f"{url}/metrics", timeout=5.0).text
 
 
-def _lists(url: str, model: str) -> bool:
+def lists(url: str, model: str) -> bool:
     try:
         return model in httpx.get(f"{url}/v1/models", timeout=5.0).json()["models"]
     except httpx.HTTPError:

@@ -211,6 +211,19 @@ def test_outcomes_of_no_class_are_as_in_the_reference() -> None:
         )
 
 
+@pytest.mark.parametrize("cost", [[[0, 1]], [[0, 1], [5]], [[0, 1], [float("inf"), 0]], [["a", 1], [5, 0]], 5.0])
+def test_a_cost_that_is_no_matrix_of_the_classes(cost: Any) -> None:
+    old, new = frames()
+    with pytest.raises(InputError, match="cost: wanted 2 rows"):
+        af.estimate(old, new, target="y", scores="p", cost=cost)
+
+
+def test_a_regression_has_no_cost_of_classes() -> None:
+    rows = pd.DataFrame({"answer": np.arange(300.0), "y": np.arange(300.0)})
+    with pytest.raises(InputError, match="cost is of classes"):
+        af.estimate(rows, rows, target="y", prediction="answer", cost=COST)
+
+
 @pytest.mark.parametrize("column", ["y", "answer"])
 @pytest.mark.parametrize("value", ["high", pd.Timestamp("2026-01-01")])
 def test_other_things_where_numbers_are_wanted(column: str, value: Any) -> None:

@@ -188,6 +188,15 @@ class JournalReader:
             (seq,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()
         return int(seq)
 
+    def waiting(self, model: str) -> int:
+        """How many entries of one model no drain has taken yet; those of one request may be one entry."""
+        if self.journal_id is None:
+            return 0
+        query = "SELECT count(*) FROM entries WHERE seq > ? AND model = ?"
+        with teach(self.path):
+            (n,) = self._db.execute(query, (self.drained(), model)).fetchone()
+        return int(n)
+
     def drained(self) -> int:
         """Up to which entry an earlier drain said that everything is in the lake."""
         return 0 if self.journal_id is None else mark_of(self.path, self.journal_id)

@@ -110,7 +110,10 @@ def xgboost(c: Compiler, part: Any, block: Block) -> tuple[str, int]:
     model = booster["model"]
     for tree, target in list(zip(model["trees"], model["tree_info"], strict=True))[: _trees_used(part, model)]:
         _add_xgboost(ensemble, tree, int(target))
-    narrow = c.graph.add("Cast", category_codes(c, part, block), to=TensorProto.FLOAT)
+    x = category_codes(c, part, block)
+    if block.sparse:  # what a sparse matrix does not hold is missing to XGBoost
+        x = c.graph.add("Where", c.graph.add("Equal", x, c.graph.constant(0.0)), c.graph.constant(np.nan), x)
+    narrow = c.graph.add("Cast", x, to=TensorProto.FLOAT)
     return c.graph.double(_linked_32(c.graph, ensemble.add_to(c.graph, narrow, targets), objective)), targets
 
 

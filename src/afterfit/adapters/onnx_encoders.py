@@ -74,7 +74,9 @@ def tabulate(c: Compiler, part: Any, block: Block) -> Block:
     whole = np.vstack([np.where(owner == j, table, 0.0) for j, (table, _) in enumerate(tables)])
     if whole.size > MOST_CELLS:
         raise RefusedError(f"{type(part).__name__} makes a table of {len(whole):,} values by {len(base):,} columns")
-    return Block(_looked_up(c.graph, whole, owner, place, len(tables)), width=len(base))
+    last = part[-1] if hasattr(part, "steps") else part
+    sparse = bool(getattr(last, "sparse_output", False))
+    return Block(_looked_up(c.graph, whole, owner, place, len(tables)), width=len(base), sparse=sparse)
 
 
 def _looked_up(graph: Graph, table: np.ndarray, owner: np.ndarray, place: str, n_columns: int) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from afterfit.adapters.lane import INPUT, NARROW, Column, column_of
 from afterfit.adapters.onnx_boosting import lightgbm, xgboost
+from afterfit.adapters.onnx_calibration import calibrated
 from afterfit.adapters.onnx_encoders import ENCODERS, MISSING, Vocabulary, is_encoder, tabulate
 from afterfit.adapters.onnx_graph import Graph, RefusedError
 from afterfit.adapters.onnx_trees import Ensemble, hist_gradient_boosting, own_tree, trees_32
@@ -36,6 +37,7 @@ class Block:
     tensor: str
     features: tuple[int, ...] | None = None  # places in the request's matrix; None: computed
     width: int | None = None
+    sparse: bool = False  # the model computes it as a sparse matrix
 
     @property
     def size(self) -> int | None:
@@ -55,12 +57,23 @@ class Compiler:
         """What `part` makes of the columns: transformed, probabilities, or values."""
         if isinstance(part, str) and part == "passthrough":
             return block
-        name = type(part).__name__
-        if not type(part).__module__.startswith(_OURS):
-            raise RefusedError(f"{type(part).__module__}.{name} is not scikit-learn's, LightGBM's or XGBoost's")
+        name = _name_of(part)
         if name in ENCODERS and (name != "SimpleImputer" or self.has_text(block)):
             return tabulate(self, part, block)
         return _STEPS.get(name, _foreign)(self, part, block)
+
+    def decision(self, part: Any, block: Block) -> Block:
+        """What scikit-learn calibrates: a classifier's `decision_function` where it has one, else its probabilities."""
+        name = _name_of(part)
+        if name == "Pipeline":
+            return self.decision(part[-1], self.step(part[:-1], block))
+        if name in _INSIDE:
+            return self.decision(getattr(part, _INSIDE[name]), block)
+        if name in _DECISIONS:
+            return Block(_DECISIONS[name](self, part, block))
+        if hasattr(part, "decision_function"):
+            raise RefusedError(f"the decision function of {name} is not translated")
+        return self.step(part, block)
 
     def has_text(self, block: Block) -> bool:
         """Whether a column of the request is text."""
@@ -77,6 +90,18 @@ class Compiler:
         if block.features is None or block.features == tuple(range(len(self.features))):
             return block.tensor
         return self.graph.take(block.tensor, list(block.features))
+
+
+def _name_of(part: Any) -> str:
+    """The name of an estimator's class.
+
+    Raises:
+        RefusedError: it comes from nowhere that we know.
+    """
+    name = type(part).__name__
+    if not type(part).__module__.startswith(_OURS):
+        raise RefusedError(f"{type(part).__module__}.{name} is not scikit-learn's, LightGBM's or XGBoost's")
+    return name
 
 
 def compile_model(model: Any, features: Sequence[Feature], n_answers: int) -> tuple[bytes, tuple[Column, ...]]:
@@ -158,7 +183,9 @@ def _side_by_side(c: Compiler, part: Any, outputs: Sequence[Block]) -> Block:
     tensors = [c.dense(block, part) for block in outputs]
     sizes = [block.size for block in outputs]
     width = None if None in sizes else sum(s for s in sizes if s is not None)
-    return Block(tensors[0] if len(tensors) == 1 else c.graph.add("Concat", *tensors, axis=1), width=width)
+    whole = tensors[0] if len(tensors) == 1 else c.graph.add("Concat", *tensors, axis=1)
+    sparse = getattr(part, "sparse_output_", any(block.sparse for block in outputs))
+    return Block(whole, width=width, sparse=bool(sparse))
 
 
 def _feature_union(c: Compiler, part: Any, block: Block) -> Block:
@@ -167,8 +194,8 @@ def _feature_union(c: Compiler, part: Any, block: Block) -> Block:
     return _side_by_side(c, part, [c.step(t, block) for _, t in part.transformer_list if t != "drop"])
 
 
-def _search(c: Compiler, part: Any, block: Block) -> Block:
-    return c.step(part.best_estimator_, block)
+def _inside(c: Compiler, part: Any, block: Block) -> Block:
+    return c.step(getattr(part, _INSIDE[type(part).__name__]), block)
 
 
 def _function(c: Compiler, part: Any, block: Block) -> Block:
@@ -223,7 +250,7 @@ def _shift_and_divide(c: Compiler, part: Any, block: Block, shift: Any, scale: A
         x = c.graph.add("Sub", x, c.graph.constant(np.reshape(shift, (1, -1))))
     if scale is not None:
         x = c.graph.add("Div", x, c.graph.constant(np.reshape(scale, (1, -1))))
-    return Block(x, width=int(part.n_features_in_))
+    return Block(x, width=int(part.n_features_in_), sparse=block.sparse)
 
 
 def _min_max_scaler(c: Compiler, part: Any, block: Block) -> Block:
@@ -258,14 +285,19 @@ def _log_linear(c: Compiler, part: Any, block: Block) -> Block:
 
 
 def _logistic(c: Compiler, part: Any, block: Block) -> Block:
+    raw = _logistic_raw(c, part, block)
+    if len(part.classes_) == 2:
+        return Block(c.graph.add("Sigmoid", raw), width=1)
+    return Block(c.graph.add("Softmax", raw, axis=1), width=len(part.classes_))
+
+
+def _logistic_raw(c: Compiler, part: Any, block: Block) -> str:
     x = c.dense(block, part)
     raw = _decision(c, part, Block(x))
     if block.features is None:  # NaN where x became infinite, which the model refuses and a share of 1 would hide
         nothing = c.graph.add("ReduceSum", c.graph.add("Sub", x, x), c.graph.constant([1], np.int64), keepdims=1)
         raw = c.graph.add("Add", raw, nothing)
-    if len(part.classes_) == 2:
-        return Block(c.graph.add("Sigmoid", raw), width=1)
-    return Block(c.graph.add("Softmax", raw, axis=1), width=len(part.classes_))
+    return raw
 
 
 def _hist_classifier(c: Compiler, part: Any, block: Block) -> Block:
@@ -299,7 +331,12 @@ def _xgboost(c: Compiler, part: Any, block: Block) -> Block:
     return Block(found, width=width)
 
 
-def _gradient_boosting(c: Compiler, part: Any, block: Block) -> Block:
+def _calibrated(c: Compiler, part: Any, block: Block) -> Block:
+    found, width = calibrated(c, part, block)
+    return Block(found, width=width)
+
+
+def _gradient_raw(c: Compiler, part: Any, block: Block) -> str:
     if part.init_ != "zero" and type(part.init_).__name__ not in ("DummyClassifier", "DummyRegressor"):
         raise RefusedError("GradientBoosting starts from an estimator of yours (init)")
     x = c.dense(block, part)
@@ -308,7 +345,11 @@ def _gradient_boosting(c: Compiler, part: Any, block: Block) -> Block:
     for stage in part.estimators_:
         for k, tree in enumerate(stage):
             own_tree(ensemble, tree.tree_, 0, k, part.learning_rate)
-    raw = trees_32(c.graph, ensemble, x, part.estimators_.shape[1])
+    return trees_32(c.graph, ensemble, x, part.estimators_.shape[1])
+
+
+def _gradient_boosting(c: Compiler, part: Any, block: Block) -> Block:
+    raw = _gradient_raw(c, part, block)
     if not hasattr(part, "classes_"):
         return Block(raw, width=1)
     loss = type(part._loss).__name__
@@ -379,7 +420,8 @@ def _foreign(c: Compiler, part: Any, block: Block) -> Block:
 
 
 # What skl2onnx translates in 64-bit floats and in moments. Others were seen to need minutes, or operators in 32 bits.
-_FOREIGN = ("CalibratedClassifierCV", "GaussianNB", "MLPClassifier", "MLPRegressor", "PCA")
+_FOREIGN = ("GaussianNB", "MLPClassifier", "MLPRegressor", "PCA")
+_INSIDE = {"GridSearchCV": "best_estimator_", "RandomizedSearchCV": "best_estimator_", "FrozenEstimator": "estimator"}
 _LINEAR = (
     "LinearRegression",
     "Ridge",
@@ -406,8 +448,7 @@ _STEPS: dict[str, Callable[[Compiler, Any, Block], Block]] = {
     "Pipeline": _pipeline,
     "ColumnTransformer": _column_transformer,
     "FeatureUnion": _feature_union,
-    "GridSearchCV": _search,
-    "RandomizedSearchCV": _search,
+    "CalibratedClassifierCV": _calibrated,
     "FunctionTransformer": _function,
     "SimpleImputer": _imputer,
     "PolynomialFeatures": _polynomial,
@@ -430,4 +471,12 @@ _STEPS: dict[str, Callable[[Compiler, Any, Block], Block]] = {
     **dict.fromkeys(_FORESTS, _forest),
     **dict.fromkeys(_LIGHTGBM, _lightgbm),
     **dict.fromkeys(_XGBOOST, _xgboost),
+    **dict.fromkeys(_INSIDE, _inside),
+}
+_DECISIONS: dict[str, Callable[[Compiler, Any, Block], str]] = {
+    "HistGradientBoostingClassifier": _hist_raw,
+    "GradientBoostingClassifier": _gradient_raw,
+    "LogisticRegression": _logistic_raw,
+    "LogisticRegressionCV": _logistic_raw,
+    **dict.fromkeys(("LinearSVC", "SGDClassifier", "RidgeClassifier", "RidgeClassifierCV"), _logistic_raw),
 }

@@ -43,6 +43,7 @@ _SAID = {
     Happening.HELD.value: "is held: no verdict by the deadline",
     Happening.ROLLED_BACK.value: "rollback is complete on every gateway",
     "worker_died": "worker died and was started again",
+    "memory_short": "may need more memory than is free",
 }
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from afterfit.adapters.expected_memory import expected_memory, free_memory
+from afterfit.adapters.journal_file import JournalReader
 from afterfit.adapters.tls import server_context
 from afterfit.adapters.token_store import TokenStore, refuse_open
 from afterfit.config import Config
-from afterfit.errors import AfterfitError
+from afterfit.errors import AfterfitError, StoreError
 from afterfit.home import Home
 from afterfit.loop.conductor import Loop, describe
 from afterfit.loop.estimates import audit_of
@@ -58,6 +60,7 @@ def _model(loop: Loop, name: str, gateways: list[dict[str, Any]], now: datetime)
         "versions": [v.version for v in loop.home.store.versions(name)],
         "lane": _lane(loop, book.state.champion, name),
         "counts": loop.home.lake.counts(name),
+        "on_the_way": _on_the_way(loop.home.config.home / "journal", name),
         "outcome_delay": _hours(loop.senses.outcomes.maturity(name, loop.config(name), now)) if live else None,
         "performance": _performance(loop, name),
         "estimates": _estimates(loop, name) if live else None,
@@ -87,6 +90,18 @@ def _log(name: str, gateways: list[dict[str, Any]]) -> str | None:
     if not served + lost:
         return None
     return f"{share(served, lost):.2%} of {served + lost:,} answered rows are in the log"
+
+
+def _on_the_way(journals: Path, name: str) -> str | None:
+    """What gateways logged since the controller last looked; None where that is nothing."""
+    waiting = 0
+    try:
+        for path in journals.glob("*.db"):
+            with JournalReader(path) as journal:
+                waiting += journal.waiting(name)
+    except StoreError as error:
+        return str(error)
+    return f"{waiting:,} entries of the journal, in the lake at the controller's next look" if waiting else None
 
 
 def _degraded(name: str, gateways: list[dict[str, Any]]) -> str | None:

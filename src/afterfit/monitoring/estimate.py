@@ -78,6 +78,8 @@ def estimate(
     weights = _weights(reference, window) if reweight else None
     try:
         if reference.scores is None:
+            if cost is not None:
+                raise ValueError("cost is of classes, and there are no scores of any")
             learned = _regression(reference, window, level)
         elif np.ndim(reference.scores) == 1:
             learned = _binary(reference, window, labels, level, cost, weights)

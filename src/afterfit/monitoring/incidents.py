@@ -13,7 +13,6 @@ from afterfit.records import Finding, Incident, Severity, Window
 QUIET = 3  # windows in a row without a finding after which an incident closes
 MOST_MESSAGES = 20
 MEANING = ("concept", "calibration", "sign")
-_RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
 def kind_of(finding: Finding) -> str:
@@ -76,7 +75,7 @@ def _open(kind: str, findings: list[Finding], model: str, version: int, window: 
         kind=kind,
         opened_at=now,
         updated_at=now,
-        severity=max((f.severity for f in findings), key=_RANK.__getitem__),
+        severity=max((f.severity for f in findings), key=lambda s: s.rank),
         title=_title(findings),
         columns=_unique(f.column for f in findings),
         checks=_unique(f.check for f in findings),
@@ -90,7 +89,7 @@ def _continue(incident: Incident, findings: list[Finding], now: datetime) -> Inc
     return replace(
         incident,
         updated_at=now,
-        severity=max((incident.severity, *(f.severity for f in findings)), key=_RANK.__getitem__),
+        severity=max((incident.severity, *(f.severity for f in findings)), key=lambda s: s.rank),
         columns=_unique((*incident.columns, *(f.column for f in findings))),
         checks=_unique((*incident.checks, *(f.check for f in findings))),
         messages=messages[:MOST_MESSAGES],
@@ -111,7 +110,7 @@ def _calm(incident: Incident, now: datetime, quiet: int) -> Incident:
 
 def _title(findings: list[Finding]) -> str:
     """The worst finding in its own words, and how many more columns there are."""
-    ordered = sorted(findings, key=lambda f: (-_RANK[f.severity], f.p_value, -f.distance))
+    ordered = sorted(findings, key=lambda f: (-f.severity.rank, f.p_value, -f.distance))
     others = [c for c in _unique(f.column for f in ordered) if c != ordered[0].column]
     more = f"; also {', '.join(others[:4])}{' ...' if len(others) > 4 else ''}" if others else ""
     return ordered[0].message + more

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from afterfit.records import Finding, Severity
+from afterfit.records import Finding
 
 NAMED = 3
 NOTE = "segment"  # check of findings that tell how rows were cut, or how a segment came off: `statistic` columns judged
-_RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ def gathered(findings: Sequence[Finding]) -> list[Finding]:
 
 def worst_first(f: Finding) -> tuple[int, float, float]:
     """To sort by. Distances are capped, for that of a unit counts widths and all others are shares."""
-    return -_RANK[f.severity], -min(f.distance, 1.0), f.p_value
+    return -f.severity.rank, -min(f.distance, 1.0), f.p_value
 
 
 def _segment(note: Finding, findings: Sequence[Finding]) -> Segment:
@@ -93,4 +92,4 @@ def _places(parts: Sequence[Finding], judged: Mapping[str, int]) -> str:
 
 
 def _urgency(f: Finding) -> tuple[int, float]:
-    return -_RANK[f.severity], f.p_value
+    return -f.severity.rank, f.p_value

@@ -18,7 +18,7 @@ from afterfit.stats import sensitivity
 from afterfit.stats.calibration import BLOCKS, Calibration, calibrate
 from afterfit.stats.row_losses import row_losses, scattered
 from afterfit.stats.score_bins import Floats, Grid, Ints, usable
-from afterfit.stats.sensitivity import METRICS, Cells, limits
+from afterfit.stats.sensitivity import METRICS, Cells, costs, limits
 
 BLIND = "assumes that a score means what it meant in the reference: blind to concept drift"
 FEWEST_ROWS = 200  # reference rows
@@ -91,7 +91,7 @@ class Binary:
         Rows whose score, prediction or outcome cannot be used are left out.
 
         Raises:
-            ValueError: shapes differ; fewer than 200 usable rows; one class only among the outcomes.
+            ValueError: shapes differ; fewer than 200 usable rows; one class only among the outcomes; no such matrix of costs.
 
         References:
             NannyML's confidence-based performance estimation (CBPE) for the expected cells; Quenouille (1956) and
@@ -118,7 +118,7 @@ class Binary:
         grid = Grid.of(x)
         rows, positives = tally(grid.bins(x), side == 1.0, truth == 1.0, None if weights is None else weight, len(grid))
         learned = calibrate(rows, positives, grid.score)
-        matrix = None if cost is None else np.asarray(cost, dtype=float)
+        matrix = costs(cost, 2)
         return cls(grid, learned, _unlike(rows, positives, grid, learned, matrix), matrix)
 
     def histogram(self, scores: ArrayLike, predicted: ArrayLike) -> Floats:

@@ -17,7 +17,7 @@ from afterfit.stats.calibration import Calibration, calibrate
 from afterfit.stats.expected import FEWEST_ROWS, Estimate, Expected, Parts, tally, unlike_variance
 from afterfit.stats.row_losses import rest_factors, row_losses, scattered
 from afterfit.stats.score_bins import SMALLEST, Floats, Grid, Ints, usable
-from afterfit.stats.sensitivity import METRICS, Cells
+from afterfit.stats.sensitivity import METRICS, Cells, costs
 
 BINS = 2048
 THINNED = 10_000  # rows, evenly spaced, that the variance of the outcomes is read from
@@ -81,7 +81,8 @@ class Multiclass:
         Rows with an unknown label or scores that are no probabilities are left out.
 
         Raises:
-            ValueError: shapes do not fit; labels repeat; fewer than 200 usable rows; a class no usable row belongs to.
+            ValueError: shapes do not fit; labels repeat; fewer than 200 usable rows; a class no usable row belongs to; no
+                such matrix of costs.
 
         >>> rng = np.random.default_rng(0)
         >>> p = rng.dirichlet([1.0, 1.0, 1.0], 3000)
@@ -104,7 +105,7 @@ class Multiclass:
         rows = Rows(_bins(grids, x), side)
         tallies = [tally(rows.bins[:, k], side == k, truth == k, weight, len(grid)) for k, grid in enumerate(grids)]
         learned = tuple(calibrate(n, y, g.score) for (n, y), g in zip(tallies, grids, strict=True))
-        model = cls(names, grids, learned, {}, None if cost is None else np.asarray(cost, dtype=float))
+        model = cls(names, grids, learned, {}, costs(cost, len(names)))
         return cls(names, grids, learned, model._unlike(rows, truth), model.cost)
 
     def estimate(self, scores: ArrayLike, predicted: ArrayLike, level: float = 0.95) -> Estimate:

@@ -6,7 +6,7 @@ which the class was predicted. Every function returns (value, gradient by y) or,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -142,6 +142,29 @@ def cost(c: Cells, matrix: Floats) -> Found:
     price = matrix[1] - matrix[0]
     value = (c.n.sum(axis=1) @ matrix[0] + c.y.sum(axis=1) @ price) / c.rows
     return float(value), c.by_side(float(price[0]) / c.rows, float(price[1]) / c.rows)
+
+
+def costs(given: Sequence[Sequence[float]] | None, classes: int) -> Floats | None:
+    """The matrix for :func:`cost`, shape (classes, classes).
+
+    Raises:
+        ValueError: another shape, or a number that is not finite.
+
+    >>> costs([[0, 1], [float("nan"), 0]], 2)
+    Traceback (most recent call last):
+    ValueError: cost: wanted 2 rows (the true class) of 2 finite numbers (the predicted one), found [[0, 1], [nan, 0]]
+    """
+    if given is None:
+        return None
+    try:
+        matrix = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):  # rows of different lengths, or no numbers
+        matrix = np.empty(0)
+    if matrix.shape != (classes, classes) or not np.isfinite(matrix).all():
+        raise ValueError(
+            f"cost: wanted {classes} rows (the true class) of {classes} finite numbers (the predicted one), found {given!r}"
+        )
+    return matrix
 
 
 METRICS: dict[str, Callable[[Cells], Found]] = {
