@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from lightgbm import LGBMClassifier, LGBMRegressor
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder, StandardScaler
@@ -48,6 +50,9 @@ def extreme_value(**options: Any) -> XGBRegressor:
 NATIVE = {"min_data_per_group": 5, "cat_smooth": 1.0, "max_cat_to_onehot": 2}
 EXACT: Mapping[str, Case] = {
     "LightGBM, one-hot": Case(make_pipeline(one_hot(), light()), "binary", X),
+    "LightGBM, calibrated": Case(
+        make_pipeline(codes(), CalibratedClassifierCV(light(), method="isotonic", cv=3)), "texts", X
+    ),
     "LightGBM, nulls": Case(light(), "binary", X[[*NUMBERS, "hour", "late"]]),
     "LightGBM, categories": Case(light(**NATIVE), "binary", categories(X)),
     "LightGBM, many categories": Case(light(**NATIVE), "binary", MANY),
@@ -80,6 +85,12 @@ SINGLE: Mapping[str, Case] = {
         ),
         "binary",
         X[[*TEXTS, "hour", "y"]],
+    ),
+    "XGBoost, calibrated": Case(
+        make_pipeline(codes(), CalibratedClassifierCV(extreme(), method="isotonic", cv=3)), "binary", X
+    ),
+    "XGBoost, votes": Case(
+        VotingClassifier([("a", extreme()), ("b", LogisticRegression())], voting="soft"), "binary", BARE
     ),
     "XGBoost, nulls": Case(extreme(), "binary", X[[*NUMBERS, "hour", "late"]]),
     "XGBoost, categories": Case(extreme(), "binary", categories(X)),

@@ -12,24 +12,34 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import make_column_transformer
+from sklearn.compose import TransformedTargetRegressor, make_column_transformer
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
+    BaggingClassifier,
+    BaggingRegressor,
     GradientBoostingClassifier,
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+    VotingRegressor,
 )
+from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
+    MinMaxScaler,
     OneHotEncoder,
     OrdinalEncoder,
     PolynomialFeatures,
@@ -37,6 +47,7 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 from sklearn.svm import SVC, LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from afterfit.adapters import lane_trial
 from afterfit.adapters.lane import NUMPY, ONNX, PYTHON, LaneRecord
@@ -194,6 +205,87 @@ CASES: Mapping[str, Case] = {
     "calibrated when it was fitted": Case(
         CalibratedClassifierCV(FrozenEstimator(GradientBoostingClassifier(n_estimators=9).fit(BARE, Y))), "binary", BARE
     ),
+    "discriminants": Case(make_pipeline(filled(), LinearDiscriminantAnalysis()), "texts", X),
+    "votes": Case(
+        VotingClassifier(
+            [
+                ("a", make_pipeline(filled(), LogisticRegression(max_iter=500))),
+                ("b", make_pipeline(codes(), HistGradientBoostingClassifier(max_iter=5))),
+            ],
+            voting="soft",
+            weights=[2, 1],
+        ),
+        "texts",
+        X,
+    ),
+    "mean of values": Case(VotingRegressor([("a", Ridge()), ("b", RandomForestRegressor(5))]), "value", BARE),
+    "bags": Case(
+        make_pipeline(
+            filled(), BaggingClassifier(DecisionTreeClassifier(max_depth=3), max_features=0.7, random_state=0)
+        ),
+        "binary",
+        X,
+    ),
+    "bags of values": Case(BaggingRegressor(Ridge(), random_state=0), "value", BARE),
+    "stack": Case(
+        make_pipeline(
+            filled(),
+            StackingClassifier(
+                [
+                    ("a", HistGradientBoostingClassifier(max_iter=5)),
+                    ("b", GaussianNB()),
+                    ("c", LinearSVC(random_state=0)),
+                ],
+                stack_method="auto",
+                passthrough=True,
+                cv=3,
+            ),
+        ),
+        "binary",
+        X,
+    ),
+    "stack of values": Case(
+        StackingRegressor([("a", Ridge()), ("b", RandomForestRegressor(5, random_state=0))], cv=3), "value", BARE
+    ),
+    "selection": Case(make_pipeline(filled(), SelectKBest(k=3), LogisticRegression()), "binary", X),
+    "selection that refuses nulls": Case(
+        make_pipeline(SelectKBest(k=2), HistGradientBoostingClassifier(max_iter=5)), "binary", BARE
+    ),
+    "selection that takes nulls": Case(
+        make_pipeline(VarianceThreshold(), HistGradientBoostingClassifier(max_iter=5)), "binary", X[[*NUMBERS, "hour"]]
+    ),
+    "chosen by a forest": Case(
+        make_pipeline(SelectFromModel(RandomForestClassifier(5, random_state=0)), LogisticRegression()), "binary", BARE
+    ),
+    "logarithms": Case(
+        make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), LogisticRegression()), "binary", BARE.abs()
+    ),
+    "logarithms, boosting": Case(
+        make_pipeline(FunctionTransformer(np.log), HistGradientBoostingClassifier(max_iter=5)),
+        "binary",
+        BARE.abs() + 0.1,
+    ),
+    "roots of some": Case(
+        make_pipeline(
+            make_column_transformer(
+                (FunctionTransformer(np.sqrt), ["hour"]),
+                (FunctionTransformer(np.square), ["x"]),
+                remainder="passthrough",
+            ),
+            Ridge(),
+        ),
+        "value",
+        BARE,
+    ),
+    "logarithm of the target": Case(
+        TransformedTargetRegressor(
+            make_pipeline(codes(), HistGradientBoostingRegressor(max_iter=9)), func=np.log1p, inverse_func=np.expm1
+        ),
+        "positive",
+        X,
+    ),
+    "scaled target": Case(TransformedTargetRegressor(Ridge(), transformer=StandardScaler()), "value", BARE),
+    "clipped range": Case(make_pipeline(MinMaxScaler(clip=True), LogisticRegression()), "binary", BARE),
     "columns by place": Case(
         make_pipeline(make_column_transformer((StandardScaler(), [0, 2]), remainder="passthrough"), Ridge()),
         "value",
@@ -339,6 +431,7 @@ def halved(X: Any) -> Any:
         (make_pipeline(StandardScaler(), Own()), BARE, NUMPY, "no graph: Own may answer another class"),
         (ByName(), BARE, PYTHON, "the numpy lane differs on 20 of 20 rows"),
         (make_pipeline(FunctionTransformer(halved), LogisticRegression()), BARE, NUMPY, "a function of yours"),
+        (make_pipeline(FunctionTransformer(np.cbrt), LogisticRegression()), BARE, NUMPY, "a function of yours"),
         (CalibratedClassifierCV(SVC()), BARE, NUMPY, "the decision function of SVC is not translated"),
         (CalibratedClassifierCV(LogisticRegression(), method="temperature"), BARE, NUMPY, "method='temperature'"),
         (
@@ -350,7 +443,7 @@ def halved(X: Any) -> Any:
     ],
     ids=[
         *("neighbours", "own classifier", "own classifier last", "by name", "own function"),
-        *("calibrated machine", "temperature", "own function of texts"),
+        *("roots", "calibrated machine", "temperature", "own function of texts"),
     ],
 )
 def test_what_has_no_graph_says_why(model: Any, X: pd.DataFrame, lane: str, why: str) -> None:

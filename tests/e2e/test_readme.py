@@ -20,6 +20,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 def block(language: str, holding: str) -> str:
     """The one block of code that holds a text."""
+    found: str
     (found,) = (code for code in re.findall(rf"```{language}\n(.*?)```", README, flags=re.S) if holding in code)
     return found
 

@@ -22,7 +22,7 @@ from afterfit.errors import WorkerError
 from afterfit.records import ModelVersion, Value
 
 TOLERANCE = 1e-9  # of a score, or of a value relative to max(1, |value|)
-TOLERANCE_32 = 2.0**-22  # of the same of a model that answers in 32 bits: two or three of their last steps
+TOLERANCE_32 = 2.0**-22  # the same where the model or a part of it answers in 32 bits: two or three of their last steps
 MOST_BYTES = 100_000_000  # of a graph
 MOST_SECONDS = 30.0  # for the trial of one version
 FIRST = 20  # rows that are tried before the others, since a lane that is wrong is mostly wrong at once
@@ -43,6 +43,7 @@ class _Said:
     labels: np.ndarray  # (n_rows,) objects
     numbers: np.ndarray  # (n_rows, n): scores, or one value
     raised: str  # the first error
+    tolerance: float = TOLERANCE  # how far from these numbers those of a lane may be
 
 
 def choose(model: Any, version: ModelVersion, known: pd.DataFrame) -> tuple[LaneRecord, bytes | None]:
@@ -69,6 +70,7 @@ def _chosen(scorer: Scorer, version: ModelVersion, known: pd.DataFrame) -> tuple
     deadline = time.perf_counter() + MOST_SECONDS
     try:
         truth = _said(lambda part: scorer.answer(scorer.frame(part)), rows, version, deadline)
+        truth = replace(truth, tolerance=_tolerance(truth, graph))
         if graph is not None:
             found = _tried(ONNX, _opened(graph, columns, version), rows, truth, version, deadline)
             if found.lane == ONNX:
@@ -126,6 +128,14 @@ def _thresholds(graph: bytes | None) -> np.ndarray:
     return thresholds_of(graph)
 
 
+def _has_narrow_trees(graph: bytes | None) -> bool:
+    if graph is None:
+        return False
+    from afterfit.adapters.onnx_trees import has_narrow_trees
+
+    return has_narrow_trees(graph)
+
+
 def _said(ask: Ask, rows: Rows, version: ModelVersion, deadline: float) -> _Said:
     """Ask for all rows; where that raises, for halves of them, down to the rows that are to blame."""
     n_rows = len(next(iter(rows.values()), ()))
@@ -158,7 +168,7 @@ def _said(ask: Ask, rows: Rows, version: ModelVersion, deadline: float) -> _Said
 def _tried(lane: str, ask: Ask, rows: Rows, truth: _Said, version: ModelVersion, deadline: float) -> LaneRecord:
     """The record of this lane; of the Python lane, with the first difference as the reason, where one was found."""
     first = {name: values[:FIRST] for name, values in rows.items()}
-    start = _Said(truth.answered[:FIRST], truth.labels[:FIRST], truth.numbers[:FIRST], truth.raised)
+    start = replace(truth, answered=truth.answered[:FIRST], labels=truth.labels[:FIRST], numbers=truth.numbers[:FIRST])
     found = _compared(lane, _said(ask, first, version, deadline), start, version)
     return found if found.lane == PYTHON else _compared(lane, _said(ask, rows, version, deadline), truth, version)
 
@@ -169,7 +179,7 @@ def _compared(lane: str, found: _Said, truth: _Said, version: ModelVersion) -> L
         apart = np.abs(found.numbers - truth.numbers) / np.maximum(1.0, np.abs(truth.numbers))
     apart = np.where(both[:, None] & np.isfinite(truth.numbers), apart, 0.0).max(axis=1)
     same_label = np.ones(len(both), bool) if version.classes is None else truth.labels == found.labels
-    same = np.where(both, same_label & (apart <= _tolerance(truth)), truth.answered == found.answered)
+    same = np.where(both, same_label & (apart <= truth.tolerance), truth.answered == found.answered)
     record = LaneRecord(
         lane=lane,
         rows=len(both),
@@ -185,11 +195,13 @@ def _compared(lane: str, found: _Said, truth: _Said, version: ModelVersion) -> L
     return replace(record, lane=PYTHON, why=why)
 
 
-def _tolerance(truth: _Said) -> float:
-    """A model that answers in 32 bits says no more than they do."""
+def _tolerance(truth: _Said, graph: bytes | None) -> float:
+    """A model that answers in 32 bits, or a part of which does, says no more than they do."""
     with np.errstate(over="ignore"):
         narrow = truth.numbers.astype(np.float32).astype(float)
-    return TOLERANCE_32 if np.array_equal(narrow, truth.numbers, equal_nan=True) else TOLERANCE
+    if np.array_equal(narrow, truth.numbers, equal_nan=True) or _has_narrow_trees(graph):
+        return TOLERANCE_32
+    return TOLERANCE
 
 
 def _told(said: _Said, at: int) -> str:

@@ -41,6 +41,9 @@ _ARGMAX = frozenset(
         "MLPClassifier",
         "GaussianNB",
         "CalibratedClassifierCV",
+        "LinearDiscriminantAnalysis",
+        "BaggingClassifier",
+        "VotingClassifier",
         "LGBMClassifier",
         "XGBClassifier",
         "XGBRFClassifier",
@@ -283,6 +286,10 @@ def predicts_by_argmax(model: Any) -> bool:
         return predicts_by_argmax(model.steps[-1][1])
     if type(model).__module__ == "sklearn.model_selection._search" and hasattr(model, "best_estimator_"):
         return predicts_by_argmax(model.best_estimator_)
+    if type(model).__module__ == "sklearn.ensemble._stacking":
+        return predicts_by_argmax(model.final_estimator_)
+    if getattr(model, "voting", "soft") != "soft":
+        return False
     if callable(getattr(model, "objective", None)):  # of boosting, by the user: then the scores are no probabilities
         return False
     if getattr(model, "strategy", None) in ("stratified", "uniform"):  # of DummyClassifier: labels by chance

@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
+from afterfit.adapters.onnx_compiler import Block, Compiler
 from afterfit.adapters.onnx_encoders import FIRST_TEXT
 from afterfit.adapters.onnx_graph import Graph, RefusedError
 from afterfit.adapters.onnx_trees import Ensemble
-
-if TYPE_CHECKING:
-    from afterfit.adapters.onnx_model import Block, Compiler
 
 _ZERO = 1e-35  # what LightGBM takes for nothing
 _AS_IT_IS = ("regression", "regression_l1", "huber", "fair", "quantile", "mape")
@@ -27,12 +25,20 @@ _XGB_AS_IT_IS = ("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror"
 _XGB_LOGISTIC = ("binary:logistic", "reg:logistic")
 
 
-def lightgbm(c: Compiler, part: Any, block: Block) -> tuple[str, int]:
-    """(answers, their number) of a fitted model of LightGBM's scikit-learn interface.
+def lightgbm(c: Compiler, part: Any, block: Block) -> Block:
+    """Answers of a fitted model of LightGBM's scikit-learn interface.
 
     Raises:
         RefusedError: it does something that a TreeEnsemble can't; says what.
     """
+    raw = lightgbm_decision(c, part, block)
+    return Block(
+        _linked(c.graph, raw.tensor, part.booster_.dump_model().get("objective") or "one of yours"), width=raw.width
+    )
+
+
+def lightgbm_decision(c: Compiler, part: Any, block: Block) -> Block:
+    """The sums over its trees, or their means where it grew a forest."""
     told = part.booster_.dump_model()
     targets = int(told["num_tree_per_iteration"])
     ensemble = Ensemble()
@@ -41,7 +47,7 @@ def lightgbm(c: Compiler, part: Any, block: Block) -> tuple[str, int]:
     raw = ensemble.add_to(c.graph, category_codes(c, part, block), targets)
     if told["average_output"]:
         raw = c.graph.add("Div", raw, c.graph.constant(float(len(told["tree_info"]) // targets)))
-    return _linked(c.graph, raw, told.get("objective") or "one of yours"), targets
+    return Block(raw, width=targets)
 
 
 def _linked(graph: Graph, raw: str, objective: str) -> str:
@@ -91,8 +97,8 @@ def _lightgbm_split(node: Mapping[str, Any]) -> tuple[int, float, bool, list[int
     return feature, threshold, zero_left, None
 
 
-def xgboost(c: Compiler, part: Any, block: Block) -> tuple[str, int]:
-    """(answers, their number) of a fitted model of XGBoost's scikit-learn interface.
+def xgboost(c: Compiler, part: Any, block: Block) -> Block:
+    """Answers of a fitted model of XGBoost's scikit-learn interface.
 
     Raises:
         RefusedError: it does something that a TreeEnsemble can't; says what.
@@ -114,7 +120,8 @@ def xgboost(c: Compiler, part: Any, block: Block) -> tuple[str, int]:
     if block.sparse:  # what a sparse matrix does not hold is missing to XGBoost
         x = c.graph.add("Where", c.graph.add("Equal", x, c.graph.constant(0.0)), c.graph.constant(np.nan), x)
     narrow = c.graph.add("Cast", x, to=TensorProto.FLOAT)
-    return c.graph.double(_linked_32(c.graph, ensemble.add_to(c.graph, narrow, targets), objective)), targets
+    found = _linked_32(c.graph, ensemble.add_to(c.graph, narrow, targets), objective)
+    return Block(c.graph.double(found), width=targets)
 
 
 def _trees_used(part: Any, model: Mapping[str, Any]) -> int | None:

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
+from afterfit.adapters.onnx_compiler import Block, Compiler
+from afterfit.adapters.onnx_composition import mean
 from afterfit.adapters.onnx_graph import Graph, RefusedError
 
-if TYPE_CHECKING:
-    from afterfit.adapters.onnx_model import Block, Compiler
+
+def calibrated(c: Compiler, part: Any, block: Block) -> Block:
+    """The mean of the calibrated probabilities."""
+    found = mean(c, [_one(c, fitted, block) for fitted in part.calibrated_classifiers_])
+    return Block(found.tensor, width=1 if len(part.classes_) == 2 else len(part.classes_))
 
 
-def calibrated(c: Compiler, part: Any, block: Block) -> tuple[str, int]:
-    """(probabilities, their number): of the second class, where there are two.
-
-    Raises:
-        RefusedError: a classifier or its calibration has no graph; says why.
-    """
-    classes = len(part.classes_)
-    parts = [_one(c, fitted, block) for fitted in part.calibrated_classifiers_]
-    total = parts[0]
-    for other in parts[1:]:
-        total = c.graph.add("Add", total, other)
-    return c.graph.add("Div", total, c.graph.constant(float(len(parts)))), 1 if classes == 2 else classes
-
-
-def _one(c: Compiler, fitted: Any, block: Block) -> str:
+def _one(c: Compiler, fitted: Any, block: Block) -> Block:
     if fitted.method not in _METHODS:
         raise RefusedError(f"CalibratedClassifierCV with method={fitted.method!r}")
     if len(fitted.estimator.classes_) != len(fitted.classes):
@@ -43,7 +34,7 @@ def _one(c: Compiler, fitted: Any, block: Block) -> str:
         total = graph.add("ReduceSum", together, graph.constant([1], np.int64), keepdims=1)
         nothing = graph.add("Equal", total, graph.constant(0.0))
         shares = graph.add("Where", nothing, graph.constant(1.0 / len(each)), graph.add("Div", together, total))
-    return graph.add("Min", shares, graph.constant(1.0))
+    return Block(graph.add("Min", shares, graph.constant(1.0)))
 
 
 def _sigmoid(graph: Graph, x: str, own: Any) -> str:
@@ -53,9 +44,8 @@ def _sigmoid(graph: Graph, x: str, own: Any) -> str:
 
 def _isotonic(graph: Graph, x: str, own: Any) -> str:
     """On the straight line between the two thresholds around x, (n_rows, 1)."""
-    at, value = own.X_thresholds_, own.y_thresholds_
-    if at.dtype != np.float64:
-        raise RefusedError(f"CalibratedClassifierCV calibrates answers of {at.dtype}")
+    narrow = own.X_thresholds_.dtype == np.float32  # of answers in 32 bits, such as XGBoost's
+    at, value = own.X_thresholds_.astype(float), own.y_thresholds_.astype(float)
     if len(at) == 1:  # the same answer everywhere
         at, value = np.array([at[0], at[0] + 1.0]), np.repeat(value, 2)
     x = graph.add("Clip", x, graph.constant(at[0]), graph.constant(at[-1]))
@@ -66,7 +56,8 @@ def _isotonic(graph: Graph, x: str, own: Any) -> str:
         graph.add("Gather", graph.constant(numbers), place)
         for numbers in (at[:-1], value[:-1], np.diff(value) / np.diff(at))
     )
-    return graph.add("Add", graph.add("Mul", slope, graph.add("Sub", x, start)), height)
+    found = graph.add("Add", graph.add("Mul", slope, graph.add("Sub", x, start)), height)
+    return graph.double(graph.add("Cast", found, to=TensorProto.FLOAT)) if narrow else found
 
 
 _METHODS = {"sigmoid": _sigmoid, "isotonic": _isotonic}

@@ -9,18 +9,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from onnx import TensorProto
 
 from afterfit.adapters.model_folder import series
+from afterfit.adapters.onnx_compiler import Block, Compiler
 from afterfit.adapters.onnx_graph import Graph, RefusedError
 from afterfit.records import Feature
-
-if TYPE_CHECKING:
-    from afterfit.adapters.onnx_model import Block, Compiler
 
 ENCODERS = ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder", "SimpleImputer")
 MISSING = 0.0  # code of a null, also of a text outside a pandas category
@@ -59,8 +57,6 @@ def tabulate(c: Compiler, part: Any, block: Block) -> Block:
     Raises:
         RefusedError: it does not treat each column by itself, or knows too many values.
     """
-    from afterfit.adapters.onnx_model import Block
-
     columns = _columns(c, part, block)
     ask = _asker(c, part, block)
     base_row = [column.values[FIRST_TEXT] for column in columns]

@@ -60,6 +60,10 @@ class Graph:
         self.nodes.append(helper.make_node("Split", [matrix], columns, axis=1, num_outputs=n))
         return columns
 
+    def rows(self, matrix: str) -> str:
+        """Their number, (1,)."""
+        return self.add("Shape", matrix, start=0, end=1)
+
     def double(self, name: str) -> str:
         """Cast to 64-bit floats."""
         return self.add("Cast", name, to=TensorProto.DOUBLE)

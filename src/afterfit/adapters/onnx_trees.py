@@ -172,14 +172,23 @@ def own_tree(ensemble: Ensemble, tree: Any, which: int, target: int, scale: floa
 
 def thresholds_of(graph: bytes) -> np.ndarray:
     """The thresholds of all trees of a graph, sorted."""
-    found = [
+    found = _splits(graph)
+    values = np.unique(np.concatenate(found)) if found else np.empty(0)
+    return values[np.isfinite(values)]
+
+
+def has_narrow_trees(graph: bytes) -> bool:
+    """Whether trees of a graph compare and add in 32 bits."""
+    return any(splits.dtype == np.float32 for splits in _splits(graph))
+
+
+def _splits(graph: bytes) -> list[np.ndarray]:
+    return [
         numpy_helper.to_array(attribute.t)
         for node in ModelProto.FromString(graph).graph.node
         for attribute in node.attribute
         if node.op_type == "TreeEnsemble" and attribute.name == "nodes_splits"
     ]
-    values = np.unique(np.concatenate(found)) if found else np.empty(0)
-    return values[np.isfinite(values)]
 
 
 def _members(bits: np.ndarray) -> list[int]:
