@@ -31,15 +31,17 @@ def lightgbm(c: Compiler, part: Any, block: Block) -> Block:
     Raises:
         RefusedError: it does something that a TreeEnsemble can't; says what.
     """
-    raw = lightgbm_decision(c, part, block)
-    return Block(
-        _linked(c.graph, raw.tensor, part.booster_.dump_model().get("objective") or "one of yours"), width=raw.width
-    )
+    told = part.booster_.dump_model()
+    raw = _lightgbm_sums(c, part, block, told)
+    return Block(_linked(c.graph, raw.tensor, told.get("objective") or "one of yours"), width=raw.width)
 
 
 def lightgbm_decision(c: Compiler, part: Any, block: Block) -> Block:
-    """The sums over its trees, or their means where it grew a forest."""
-    told = part.booster_.dump_model()
+    """Its `decision_function`: the sums over its trees, or their means where it grew a forest."""
+    return _lightgbm_sums(c, part, block, part.booster_.dump_model())
+
+
+def _lightgbm_sums(c: Compiler, part: Any, block: Block, told: Mapping[str, Any]) -> Block:
     targets = int(told["num_tree_per_iteration"])
     ensemble = Ensemble()
     for number, tree in enumerate(told["tree_info"]):

@@ -104,15 +104,17 @@ def voting(c: Compiler, part: Any, block: Block) -> Block:
 
 def bagging(c: Compiler, part: Any, block: Block) -> Block:
     """The mean of what its estimators say to the columns that each of them knows."""
-    if hasattr(part, "classes_") and any(getattr(e, "n_classes_", part.n_classes_) != part.n_classes_ for e in part):
-        raise RefusedError("BaggingClassifier has an estimator that lacks a class")
-    if hasattr(part, "classes_") and not hasattr(part.estimators_[0], "predict_proba"):
-        raise RefusedError("BaggingClassifier counts labels")
-    x, n = c.dense(block, part), int(part.n_features_in_)
+    if hasattr(part, "classes_"):
+        if not hasattr(part.estimators_[0], "predict_proba"):
+            raise RefusedError("BaggingClassifier counts labels")
+        if any(len(one.classes_) != len(part.classes_) for one in part.estimators_):
+            raise RefusedError("BaggingClassifier has an estimator that lacks a class")
+    x, everything = c.dense(block, part), list(range(int(part.n_features_in_)))
     outputs = []
-    for one, columns in zip(part.estimators_, part.estimators_features_, strict=True):
-        mine = x if list(columns) == list(range(n)) else c.graph.take(x, [int(k) for k in columns])
-        outputs.append(c.step(one, Block(mine, width=len(columns))))
+    for one, chosen in zip(part.estimators_, part.estimators_features_, strict=True):
+        columns = [int(k) for k in chosen]
+        mine = x if columns == everything else c.graph.take(x, columns)
+        outputs.append(c.step(one, Block(mine, width=len(columns), sparse=block.sparse)))
     return mean(c, outputs)
 
 
