@@ -265,6 +265,9 @@ CASES: Mapping[str, Case] = {
         "binary",
         BARE.abs() + 0.1,
     ),
+    "logarithms that are refused": Case(  # of what is below -1
+        make_pipeline(FunctionTransformer(np.log1p), GradientBoostingClassifier(n_estimators=5)), "binary", BARE.abs()
+    ),
     "roots of some": Case(
         make_pipeline(
             make_column_transformer(
