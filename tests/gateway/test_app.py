@@ -425,10 +425,19 @@ def test_labels_follow_from_scores_only_where_the_estimator_says_so() -> None:
     """For every estimator on the short list, predict() is the argmax; checked on rows near the border."""
     from lightgbm import LGBMClassifier
     from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.dummy import DummyClassifier
-    from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
+    from sklearn.ensemble import (
+        BaggingClassifier,
+        ExtraTreesClassifier,
+        GradientBoostingClassifier,
+        RandomForestClassifier,
+        StackingClassifier,
+        VotingClassifier,
+    )
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.naive_bayes import GaussianNB
+    from sklearn.neighbors import KNeighborsClassifier
     from sklearn.neural_network import MLPClassifier
     from sklearn.tree import DecisionTreeClassifier
     from xgboost import XGBClassifier, XGBRFClassifier
@@ -453,12 +462,17 @@ def test_labels_follow_from_scores_only_where_the_estimator_says_so() -> None:
         LGBMClassifier(n_estimators=10, n_jobs=1, verbose=-1),
         XGBClassifier(n_estimators=10, n_jobs=1),
         XGBRFClassifier(n_estimators=10, n_jobs=1),
+        LinearDiscriminantAnalysis(),
+        BaggingClassifier(LogisticRegression(), 5),
+        VotingClassifier([("a", LogisticRegression()), ("b", GaussianNB())], voting="soft"),
     ]
     assert {type(m).__name__ for m in listed} == _ARGMAX
-    for model in listed:
+    for model in [*listed, StackingClassifier([("a", GaussianNB())], LogisticRegression(), cv=2)]:
         model.fit(X, y)
         assert predicts_by_argmax(model)
         assert predicts_by_argmax(make_pipeline(model))
         assert (model.classes_[model.predict_proba(X).argmax(axis=1)] == model.predict(X)).all()
     assert not predicts_by_argmax(Scripted())
     assert not predicts_by_argmax(DummyClassifier(strategy="stratified"))
+    assert not predicts_by_argmax(VotingClassifier([("a", GaussianNB())]))
+    assert not predicts_by_argmax(StackingClassifier([("a", GaussianNB())], KNeighborsClassifier(), cv=2).fit(X, y))
