@@ -409,7 +409,7 @@ def _columns(scores: list[str] | None) -> str | dict[str, str] | None:
 
 def _words(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{n:,} {what}" for what, n in value.items())
+        return ", ".join(f"{what} {n:,}" for what, n in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -101,7 +101,10 @@ def _on_the_way(journals: Path, name: str) -> str | None:
                 waiting += journal.waiting(name)
     except StoreError as error:
         return str(error)
-    return f"{waiting:,} entries of the journal, in the lake at the controller's next look" if waiting else None
+    if not waiting:
+        return None
+    entries = "entry" if waiting == 1 else "entries"
+    return f"{waiting:,} {entries} of the journal, in the lake at the controller's next look"
 
 
 def _degraded(name: str, gateways: list[dict[str, Any]]) -> str | None:
