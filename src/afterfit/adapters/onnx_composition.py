@@ -1,4 +1,4 @@
-"""Estimators that are made of others: pipelines, column transformers, searches, votes, stacks."""
+"""Estimators that are made of others: pipelines, column transformers, searches, votes, stacks, transformed targets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from afterfit.adapters.onnx_compiler import Block, Compiler
-from afterfit.adapters.onnx_encoders import ENCODERS, is_encoder, tabulate
+from afterfit.adapters.onnx_encoders import ENCODERS, tabulate
 from afterfit.adapters.onnx_graph import RefusedError
+from afterfit.adapters.onnx_numbers import FUNCTIONS
 
 INSIDE = {"GridSearchCV": "best_estimator_", "RandomizedSearchCV": "best_estimator_", "FrozenEstimator": "estimator"}
 
@@ -18,9 +19,11 @@ def pipeline(c: Compiler, part: Any, block: Block) -> Block:
     """One step after the other."""
     steps = [s for _, s in part.steps]
     known = 0
-    while known < len(steps) and type(steps[known]).__name__ in ENCODERS:
+    while known < len(steps) and type(steps[known]).__name__ in (*ENCODERS, "SimpleImputer"):
         known += 1
-    if known > 1 and any(map(is_encoder, steps[:known])):  # imputer and encoder: one table for both
+    if known > 1 and any(
+        type(s).__name__ in ENCODERS for s in steps[:known]
+    ):  # imputer and encoder: one table for both
         block, steps = tabulate(c, part[:known], block), steps[known:]
     for one in steps:
         if one is not None:
@@ -98,8 +101,7 @@ def voting(c: Compiler, part: Any, block: Block) -> Block:
     """The weighted mean of probabilities, or of values."""
     if getattr(part, "voting", "soft") != "soft":
         raise RefusedError("VotingClassifier counts labels (voting='hard')")
-    weights = part._weights_not_none
-    return mean(c, [c.step(one, block) for one in part.estimators_], weights)
+    return mean(c, [c.step(one, block) for one in part.estimators_], part._weights_not_none)
 
 
 def bagging(c: Compiler, part: Any, block: Block) -> Block:
@@ -127,6 +129,25 @@ def stacking(c: Compiler, part: Any, block: Block) -> Block:
     if part.passthrough:
         answers.append(block)
     return c.step(part.final_estimator_, _side_by_side(c, part, answers))
+
+
+def transformed_target(c: Compiler, part: Any, block: Block) -> Block:
+    """A regression whose target was transformed: its values, transformed back."""
+    value, back = c.step(part.regressor_, block).tensor, part.transformer_
+    name = type(back).__name__
+    if name == "StandardScaler":
+        if back.scale_ is not None:
+            value = c.graph.add("Mul", value, c.graph.constant(float(back.scale_[0])))
+        if back.with_mean:
+            value = c.graph.add("Add", value, c.graph.constant(float(back.mean_[0])))
+        return Block(value, width=1)
+    if name != "FunctionTransformer" or back.inv_kw_args:
+        raise RefusedError(f"TransformedTargetRegressor with a {name}")
+    if back.inverse_func is None:
+        return Block(value, width=1)
+    if back.inverse_func not in FUNCTIONS:
+        raise RefusedError("TransformedTargetRegressor calls a function of yours")
+    return Block(FUNCTIONS[back.inverse_func](c.graph, value), width=1)
 
 
 def mean(c: Compiler, outputs: Sequence[Block], weights: Sequence[float] | None = None) -> Block:

@@ -20,7 +20,7 @@ from afterfit.adapters.onnx_compiler import Block, Compiler
 from afterfit.adapters.onnx_graph import Graph, RefusedError
 from afterfit.records import Feature
 
-ENCODERS = ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder", "SimpleImputer")
+ENCODERS = ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder")  # of texts into numbers
 MISSING = 0.0  # code of a null, also of a text outside a pandas category
 FIRST_TEXT = (
     2  # rows of a table before those of known values: a null, and anything else; also the code of the first text
@@ -44,11 +44,6 @@ class Vocabulary:
     def codes(self, name: str) -> dict[str, float]:
         """Code by text; 0 is a null and 1 any other text."""
         return {text: float(FIRST_TEXT + i) for i, text in enumerate(self._known[name])}
-
-
-def is_encoder(part: Any) -> bool:
-    """Whether it turns texts into numbers."""
-    return type(part).__name__ in ENCODERS and type(part).__name__ != "SimpleImputer"
 
 
 def tabulate(c: Compiler, part: Any, block: Block) -> Block:

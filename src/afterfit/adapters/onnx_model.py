@@ -15,7 +15,7 @@ from afterfit.adapters.lane import INPUT, Column, column_of
 from afterfit.adapters.onnx_boosting import lightgbm, lightgbm_decision, xgboost
 from afterfit.adapters.onnx_calibration import calibrated
 from afterfit.adapters.onnx_compiler import Block, Compiler, Translator
-from afterfit.adapters.onnx_encoders import MISSING, Vocabulary, tabulate
+from afterfit.adapters.onnx_encoders import ENCODERS, MISSING, Vocabulary, tabulate
 from afterfit.adapters.onnx_graph import Graph
 from afterfit.records import Feature
 
@@ -68,8 +68,8 @@ _PARTS: dict[str, Translator] = {
     **dict.fromkeys(("BaggingClassifier", "BaggingRegressor"), composition.bagging),
     **dict.fromkeys(("StackingClassifier", "StackingRegressor"), composition.stacking),
     "CalibratedClassifierCV": calibrated,
-    "TransformedTargetRegressor": predictors.transformed_target,
-    **dict.fromkeys(("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"), tabulate),
+    "TransformedTargetRegressor": composition.transformed_target,
+    **dict.fromkeys(ENCODERS, tabulate),
     "SimpleImputer": numbers.imputer,
     "FunctionTransformer": numbers.function,
     "PolynomialFeatures": numbers.polynomial,

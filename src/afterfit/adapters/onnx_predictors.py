@@ -8,7 +8,6 @@ import numpy as np
 
 from afterfit.adapters.onnx_compiler import Block, Compiler
 from afterfit.adapters.onnx_graph import RefusedError
-from afterfit.adapters.onnx_numbers import FUNCTIONS
 from afterfit.adapters.onnx_trees import Ensemble, hist_gradient_boosting, own_tree, trees_32
 
 
@@ -106,23 +105,6 @@ def forest(c: Compiler, part: Any, block: Block) -> Block:
             own_tree(ensemble, tree, which, target)
     total = trees_32(c.graph, ensemble, c.dense(block, part), len(wanted))
     return Block(c.graph.add("Div", total, c.graph.constant(float(len(trees)))), width=len(wanted))
-
-
-def transformed_target(c: Compiler, part: Any, block: Block) -> Block:
-    """A regression whose target was transformed: its values, transformed back."""
-    value, back = c.step(part.regressor_, block), part.transformer_
-    name = type(back).__name__
-    if name == "StandardScaler":
-        scale, mean = (0.0 if own is None else float(own[0]) for own in (back.scale_, back.mean_))
-        scaled = value.tensor if back.scale_ is None else c.graph.add("Mul", value.tensor, c.graph.constant(scale))
-        return Block(c.graph.add("Add", scaled, c.graph.constant(mean)), width=1)
-    if name != "FunctionTransformer" or back.inv_kw_args:
-        raise RefusedError(f"TransformedTargetRegressor with a {name}")
-    if back.inverse_func is None:
-        return value
-    if back.inverse_func not in FUNCTIONS:
-        raise RefusedError("TransformedTargetRegressor calls a function of yours")
-    return Block(FUNCTIONS[back.inverse_func](c.graph, value.tensor), width=1)
 
 
 def dummy(c: Compiler, part: Any, block: Block) -> Block:
